@@ -1,0 +1,219 @@
+"""The config of a training: pydantic only, imports without torch.
+
+Every field is followed by one sentence that a user needs; the API serves them as JSON Schema. Choices are
+discriminated unions on `kind`, and a choice without options may be written as its bare name:
+`{"architecture": "ssdlite320_mobilenet_v3_large", "loss": "harmonic"}`.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class Frozen(BaseModel):
+    """A part of a config: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def _by_kind(value: object) -> object:
+    """`"harmonic"` means `{"kind": "harmonic"}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+# --- architectures ----------------------------------------------------------------------------------------------
+
+InitialWeights = Literal["random", "imagenet", "coco"]
+
+
+class SSDLite320(Frozen):
+    """SSDlite with a MobileNetV3-Large backbone (torchvision): small and fast, one stage."""
+
+    kind: Literal["ssdlite320_mobilenet_v3_large"] = "ssdlite320_mobilenet_v3_large"
+    image_size: int = Field(320, ge=128, le=640, multiple_of=32)
+    """Side in pixels of the square every image is resized to."""
+    initial_weights: InitialWeights = "random"
+    """Where training starts: `random`, an ImageNet backbone or a COCO detector (the last two are downloaded once)."""
+
+
+class FasterRCNN320(Frozen):
+    """Faster R-CNN with a MobileNetV3-Large FPN backbone at low resolution (torchvision): two stages."""
+
+    kind: Literal["fasterrcnn_mobilenet_v3_large_320_fpn"] = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    image_size: int = Field(320, ge=128, le=800, multiple_of=32)
+    """Shorter side in pixels after resizing; the longer side is at most twice this."""
+    initial_weights: InitialWeights = "random"
+    """Where training starts: `random`, an ImageNet backbone or a COCO detector (the last two are downloaded once)."""
+    trainable_backbone_layers: int = Field(6, ge=0, le=6)
+    """How many stages of the backbone learn, counted from its end; must be 6 from random weights."""
+
+    @model_validator(mode="after")
+    def _random_weights_learn_everywhere(self) -> Self:
+        if self.initial_weights == "random" and self.trainable_backbone_layers != 6:
+            raise ValueError("trainable_backbone_layers must be 6 when initial_weights is random")
+        return self
+
+
+Architecture = Annotated[SSDLite320 | FasterRCNN320, Field(discriminator="kind"), BeforeValidator(_by_kind)]
+
+# --- losses -----------------------------------------------------------------------------------------------------
+
+
+class HarmonicLoss(Frozen):
+    """The harmonic loss: classification and localisation of a positive sample weight each other (ICCV 2021)."""
+
+    kind: Literal["harmonic"] = "harmonic"
+    alpha: float = Field(1.5, ge=0.0, le=100.0)
+    """Weight of the harmonic IoU loss beside the smooth L1 loss of the offsets."""
+    gamma: float = Field(0.8, ge=0.0, le=1.0)
+    """Exponent of (1 + IoU) in the harmonic IoU loss; above 1 it would not be monotone."""
+    task_contrasting: bool = True
+    """Whether to add the task-contrasting loss, which pulls score and IoU together."""
+    margin: float = Field(0.2, ge=0.0, le=1.0)
+    """Difference of score and IoU that the task-contrasting loss tolerates."""
+    detach_factors: bool = False
+    """Whether the harmonic factors are constants for the gradient."""
+
+
+class BaselineLoss(Frozen):
+    """The detector's own loss, as torchvision computes it."""
+
+    kind: Literal["baseline"] = "baseline"
+
+
+Loss = Annotated[HarmonicLoss | BaselineLoss, Field(discriminator="kind"), BeforeValidator(_by_kind)]
+
+# --- optimisation -----------------------------------------------------------------------------------------------
+
+
+class SGD(Frozen):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: float = Field(0.02, gt=0.0, le=10.0)
+    """Learning rate at its peak, for the given batch size."""
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    """Share of the last step's direction that is kept."""
+    weight_decay: float = Field(5e-4, ge=0.0, le=1.0)
+    """L2 penalty on the weights (not on biases and norms)."""
+
+
+class AdamW(Frozen):
+    """Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: float = Field(1e-3, gt=0.0, le=1.0)
+    """Learning rate at its peak."""
+    weight_decay: float = Field(0.01, ge=0.0, le=1.0)
+    """Decoupled weight decay (not on biases and norms)."""
+
+
+Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind"), BeforeValidator(_by_kind)]
+
+
+class CosineSchedule(Frozen):
+    """The learning rate falls along a half cosine to (almost) nothing."""
+
+    kind: Literal["cosine"] = "cosine"
+    final_factor: float = Field(0.01, ge=0.0, le=1.0)
+    """Learning rate at the end, as a share of the peak."""
+
+
+class StepSchedule(Frozen):
+    """The learning rate is multiplied by a factor at given epochs."""
+
+    kind: Literal["step"] = "step"
+    milestones: tuple[int, ...] = Field((8, 11), min_length=1)
+    """Epochs after which the rate falls, in rising order."""
+    factor: float = Field(0.1, gt=0.0, lt=1.0)
+    """What it is multiplied by."""
+
+    @model_validator(mode="after")
+    def _milestones_rise(self) -> Self:
+        if any(a >= b for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
+            raise ValueError("milestones must rise")
+        return self
+
+
+Schedule = Annotated[CosineSchedule | StepSchedule, Field(discriminator="kind"), BeforeValidator(_by_kind)]
+
+
+class Augmentation(Frozen):
+    """What happens to a training image before it is resized; evaluation and serving see the image as it is."""
+
+    horizontal_flip: float = Field(0.5, ge=0.0, le=1.0)
+    """Probability of a mirror image; set 0 where left and right matter."""
+    photometric: bool = True
+    """Whether brightness, contrast, saturation and hue vary."""
+    scale_jitter: tuple[float, float] | None = None
+    """Range of random scaling such as [0.5, 1.5]; null for none."""
+    iou_crop: bool = True
+    """Whether to crop at random around objects, as SSD does."""
+
+
+class EarlyStopping(Frozen):
+    """End the training when the evaluation no longer improves."""
+
+    patience: int = Field(10, ge=1)
+    """Evaluations without improvement of AP before training ends."""
+    min_delta: float = Field(0.0, ge=0.0)
+    """What counts as an improvement of AP (0 to 1)."""
+
+
+class TrainConfig(Frozen):
+    """Everything that decides a training, besides the dataset."""
+
+    architecture: Architecture = Field(default_factory=SSDLite320)
+    """The detector and its options, or its bare name."""
+    loss: Loss = Field(default_factory=HarmonicLoss)
+    """`harmonic` (the default) or `baseline`, or an object with options."""
+    optimizer: Optimizer = Field(default_factory=SGD)
+    """`sgd` or `adamw`, or an object with options."""
+    schedule: Schedule = Field(default_factory=CosineSchedule)
+    """`cosine` or `step`, or an object with options."""
+    augmentation: Augmentation = Field(default_factory=Augmentation)
+    """Random changes of the training images."""
+
+    epochs: int = Field(12, ge=1, le=10_000)
+    """Passes over the training split."""
+    batch_size: int = Field(8, ge=1, le=1024)
+    """Images per step."""
+    warmup_steps: int = Field(100, ge=0)
+    """Steps in which the learning rate rises linearly to its peak (at most a quarter of all steps is used)."""
+    clip_grad_norm: float | None = Field(10.0, gt=0.0)
+    """Largest norm of the gradient; null for no clipping."""
+    ema_decay: float | None = Field(0.998, gt=0.0, lt=1.0)
+    """Decay of the moving average of the weights that is evaluated and exported; null for none."""
+    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    """Half precision: `auto` is bf16 on a GPU that has it and off on a CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train: `auto` takes a GPU when there is one."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Fixes initial weights, data order and augmentation; the same seed on the same CPU gives the same bits."""
+    train_split: str = Field("train", min_length=1, max_length=20)
+    """The split to learn from."""
+    eval_split: str = Field("val", min_length=1, max_length=20)
+    """The split to measure on, after every `evaluate_every` epochs and at the end."""
+    evaluate_every: int = Field(1, ge=1)
+    """Epochs between two evaluations; the last epoch is always evaluated."""
+    early_stopping: EarlyStopping | None = None
+    """When to end before the last epoch; null for never."""
+    checkpoint_every_steps: int | None = Field(None, ge=1)
+    """Steps between two checkpoints within an epoch, beside one a minute and one after each epoch; null for none."""
+    num_workers: int = Field(0, ge=0, le=64)
+    """Processes that decode and augment images; 0 does it in the training process."""
+
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if isinstance(self.schedule, StepSchedule) and self.schedule.milestones[-1] >= self.epochs:
+            raise ValueError(
+                f"schedule.milestones ends at {self.schedule.milestones[-1]}, which epochs={self.epochs} never reaches"
+            )
+        return self
+
+
+ARCHITECTURES: dict[str, type[SSDLite320] | type[FasterRCNN320]] = {
+    "ssdlite320_mobilenet_v3_large": SSDLite320,
+    "fasterrcnn_mobilenet_v3_large_320_fpn": FasterRCNN320,
+}

@@ -1,0 +1,1 @@
+"""Datasets: recognise, read and check an archive; augment and load images."""

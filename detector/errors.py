@@ -1,0 +1,67 @@
+"""Expected failures of the detector: they reach the user as written, with a code and a hint."""
+
+from typing import ClassVar
+
+
+class DetectorError(Exception):
+    """Something the user can act on. Subclasses name the code; the message is a sentence for the user."""
+
+    code: ClassVar[str] = "detector_error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def as_dict(self) -> dict[str, str]:
+        """`{code, message}` and, where there is one, `hint`: the data of the `error` event."""
+        problem = {"code": self.code, "message": self.message}
+        return problem | ({"hint": self.hint} if self.hint else {})
+
+
+class ConfigInvalid(DetectorError):
+    """The training config asks for something that does not exist or does not fit together."""
+
+    code = "config_invalid"
+
+
+class DatasetInvalid(DetectorError):
+    """The dataset cannot be used as it is; its report says why."""
+
+    code = "dataset_invalid"
+
+
+class ImageInvalid(DetectorError):
+    """The bytes are no image that can be read whole."""
+
+    code = "image_invalid"
+
+
+class WeightsUnavailable(DetectorError):
+    """The initial weights cannot be had, for example without a network."""
+
+    code = "weights_unavailable"
+
+
+class CheckpointCorrupt(DetectorError):
+    """The checkpoint cannot be read, or is not of this training."""
+
+    code = "checkpoint_corrupt"
+
+
+class NonFiniteLoss(DetectorError):
+    """The loss became infinite or not a number."""
+
+    code = "non_finite_loss"
+
+
+class OutOfMemory(DetectorError):
+    """The device has no memory left for this batch."""
+
+    code = "out_of_memory"
+
+
+class ExportMismatch(DetectorError):
+    """The exported ONNX graph does not give what torch gives."""
+
+    code = "export_mismatch"

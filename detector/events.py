@@ -1,0 +1,126 @@
+"""What a detector process tells whoever started it: JSON lines in `events.jsonl` of its run directory.
+
+A run directory is the whole interface between the trainer and its supervisor: the trainer knows nothing of rows or
+queues, the supervisor nothing of tensors.
+
+    events.jsonl            one event a line, appended and flushed
+    checkpoints/            step-00000120.pt, each written under another name, synced, then renamed
+    artifacts/              model.safetensors, model.onnx, model.json, detections.json (train)
+                            index.json, report.json (inspect)
+    result.json             the last thing written; its presence says the run is complete
+
+Exit codes: 0 complete; 1 failed (the last event is `error`); 3 interrupted on request after a checkpoint.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+EXIT_COMPLETE = 0
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 3
+
+Phase = Literal["preparing", "training", "evaluating", "exporting"]
+
+
+class Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class PhaseEvent(Event):
+    """The run has entered a phase."""
+
+    type: Literal["phase"] = "phase"
+    phase: Phase
+
+
+class ProgressEvent(Event):
+    """How far the run is. Steps and epochs count from the start of the training, over all attempts."""
+
+    type: Literal["progress"] = "progress"
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    fraction: float
+    eta_seconds: float | None = None
+
+
+class MetricEvent(Event):
+    """Numbers of one step (`split` is "train") or of one evaluation (`split` is the split measured)."""
+
+    type: Literal["metric"] = "metric"
+    split: str
+    step: int
+    epoch: float
+    values: dict[str, float | None]
+
+
+class CheckpointEvent(Event):
+    """A checkpoint is on disk, whole. `path` is relative to the run directory."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    path: str
+    sha256: str
+    bytes: int
+    step: int
+    epoch: float
+
+
+class NoticeEvent(Event):
+    """Something the user should know: early stopping, a warning about the data, memory halved."""
+
+    type: Literal["notice"] = "notice"
+    code: str
+    message: str
+
+
+class ErrorEvent(Event):
+    """Why the run failed; the data of a `DetectorError`, or code `internal_error`."""
+
+    type: Literal["error"] = "error"
+    code: str
+    message: str
+    hint: str | None = None
+
+
+AnyEvent: TypeAlias = Annotated[
+    PhaseEvent | ProgressEvent | MetricEvent | CheckpointEvent | NoticeEvent | ErrorEvent,
+    Field(discriminator="type"),
+]
+_adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+class EventWriter:
+    """Appends events to `run/events.jsonl`, a line in one write, so that a reader never sees half of one stay."""
+
+    def __init__(self, run: Path) -> None:
+        self._descriptor = os.open(run / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def write(self, event: AnyEvent) -> None:
+        os.write(self._descriptor, event.model_dump_json().encode() + b"\n")
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class EventReader:
+    """Reads what has been appended since the last call; keeps half a line for the next one."""
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / "events.jsonl"
+        self._offset = 0
+
+    def read(self) -> list[AnyEvent]:
+        """Every whole event appended since the last call, in order."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        return [_adapter.validate_json(line) for line in data[:end].splitlines() if line.strip()]

@@ -1,0 +1,1 @@
+"""What outlives a process, and what the API and the workers agree on: rows, blobs, hints."""

@@ -1,0 +1,306 @@
+"""The rows. Bare nouns; every transition of a job is in `store.jobs`, the other verbs in the module of their noun.
+
+Nothing a number is compared with is NULL: an absent lease is 0, an absent checkpoint step is -1.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from store.clock import Timestamp, database_now
+
+DEFAULT_PROJECT = "prj_default"
+
+
+class DatasetStatus(StrEnum):
+    VALIDATING = "validating"
+    READY = "ready"
+    INVALID = "invalid"
+
+
+class JobKind(StrEnum):
+    VALIDATE = "validate"  # made by the upload of a dataset
+    TRAIN = "train"
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINISHED = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class RequestedAction(StrEnum):
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+def _by_value(enum: type[StrEnum]) -> Enum:
+    return Enum(enum, native_enum=False, length=20, values_callable=lambda e: [m.value for m in e])
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {
+        datetime: Timestamp,
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        dict[str, str]: JSON,
+        float: Double,
+        DatasetStatus: _by_value(DatasetStatus),
+        JobKind: _by_value(JobKind),
+        JobStatus: _by_value(JobStatus),
+        RequestedAction: _by_value(RequestedAction),
+    }
+
+
+class Project(Base):
+    """The tenant. `prj_default` exists from the first migration."""
+
+    __tablename__ = "project"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=database_now())
+
+
+class Key(Base):
+    """An API key: a visible prefix to look it up, and the HMAC-SHA-256 of the whole. The key itself is not kept."""
+
+    __tablename__ = "key"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(20), unique=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Dataset(Base):
+    """An immutable, validated set of images and boxes, known by the hash of its archive."""
+
+    __tablename__ = "dataset"
+    __table_args__ = (Index("ix_dataset_project_id_id", "project_id", "id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    status: Mapped[DatasetStatus]
+    # What was asked of the validation: format ("auto", "coco", "voc", "yolo"), on_invalid, split.
+    options: Mapped[dict[str, Any]]
+    archive: Mapped[str] = mapped_column(String(100))  # blob key of the zip as uploaded
+    archive_sha256: Mapped[str] = mapped_column(String(64), index=True)
+    archive_bytes: Mapped[int] = mapped_column(BigInteger)
+    # Set by the validation: blob key of the index (detector.data.records.DatasetIndex as JSON), and the report's head.
+    index: Mapped[str | None] = mapped_column(String(100))
+    format: Mapped[str | None] = mapped_column(String(20))
+    summary: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    extra: Mapped[dict[str, str]] = mapped_column("metadata")
+    created_at: Mapped[datetime]
+    validated_at: Mapped[datetime | None]
+
+
+class DatasetImage(Base):
+    """One image of a dataset, as the index lists it; `position` counts from 0 within the dataset."""
+
+    __tablename__ = "dataset_image"
+
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("dataset.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    file_name: Mapped[str] = mapped_column(Text)  # the member of the archive
+    split: Mapped[str] = mapped_column(String(20))
+    width: Mapped[int]
+    height: Mapped[int]
+    boxes: Mapped[int]
+
+
+class DatasetFinding(Base):
+    """One thing the validation found; `position` counts from 0 within the dataset."""
+
+    __tablename__ = "dataset_finding"
+
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("dataset.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    severity: Mapped[str] = mapped_column(String(10))  # error | warning
+    code: Mapped[str] = mapped_column(String(60))
+    location: Mapped[str] = mapped_column(Text)  # member#/json/pointer or member:line
+    message: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(String(20))  # none | fixed | dropped | rejected
+
+
+class Job(Base):
+    """One piece of asynchronous work. The row is the truth; a message of the broker is only a hint to look at it."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        UniqueConstraint("project_id", "idempotency_key"),
+        Index("ix_job_project_id_id", "project_id", "id"),
+        Index("ix_job_status_queue_not_before", "status", "queue", "not_before"),
+        Index("ix_job_status_lease_until", "status", "lease_until"),
+        CheckConstraint("token >= attempt", name="token_covers_attempt"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
+    kind: Mapped[JobKind]
+    queue: Mapped[str] = mapped_column(String(20))  # train | ingest
+    # As submitted. Kept as JSON and validated where it is used, so that an old row stays readable.
+    spec: Mapped[dict[str, Any]]
+    resolved_config: Mapped[dict[str, Any] | None]
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id"), index=True)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    priority: Mapped[int] = mapped_column(default=0)  # larger first
+
+    status: Mapped[JobStatus] = mapped_column(default=JobStatus.QUEUED)
+    status_reason: Mapped[str | None] = mapped_column(String(40))
+    requested_action: Mapped[RequestedAction | None]
+    phase: Mapped[str | None] = mapped_column(String(20))  # preparing | training | evaluating | exporting
+    progress: Mapped[dict[str, Any] | None]  # epoch, epochs, step, steps, fraction, eta_seconds
+    error: Mapped[dict[str, Any] | None]  # problem object
+
+    token: Mapped[int] = mapped_column(default=0)  # the fencing token: grows with every claim, never shrinks
+    attempt: Mapped[int] = mapped_column(default=0)
+    stalls: Mapped[int] = mapped_column(default=0)  # ends without progress; a checkpoint sets it to 0
+    worker: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[float] = mapped_column(default=0.0)
+    heartbeat_at: Mapped[datetime | None]
+    not_before: Mapped[float] = mapped_column(default=0.0)
+    dispatched_at: Mapped[float] = mapped_column(default=0.0)
+    hints: Mapped[int] = mapped_column(default=0)  # sent since it was last queued; spaces the next one out
+
+    checkpoint_key: Mapped[str | None] = mapped_column(String(200))
+    checkpoint_sha256: Mapped[str | None] = mapped_column(String(64))
+    checkpoint_step: Mapped[int] = mapped_column(default=-1)
+
+    next_event: Mapped[int] = mapped_column(default=1)  # number of the next event
+    log_tail: Mapped[str] = mapped_column(Text, default="")
+    extra: Mapped[dict[str, str]] = mapped_column("metadata")
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobEvent(Base):
+    """What happened to a job, in order; written by the transitions themselves. `number` counts from 1 and never repeats."""
+
+    __tablename__ = "job_event"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    type: Mapped[str] = mapped_column(String(40))
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class JobMetric(Base):
+    """The metrics of one step: `{"loss": …, "lr": …}` of training, `{"AP": …}` of an evaluation."""
+
+    __tablename__ = "job_metric"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    split: Mapped[str] = mapped_column(
+        String(20), primary_key=True
+    )  # "train" for training steps, else the split measured
+    step: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[float]
+    metrics: Mapped[dict[str, Any]] = mapped_column("values")
+    created_at: Mapped[datetime]
+
+
+class Checkpoint(Base):
+    """A saved state of a training, from which it goes on bit by bit."""
+
+    __tablename__ = "checkpoint"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    token: Mapped[int]
+    epoch: Mapped[float]
+    blob: Mapped[str] = mapped_column(String(200))
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+class Model(Base):
+    """A trained detector."""
+
+    __tablename__ = "model"
+    __table_args__ = (Index("ix_model_project_id_id", "project_id", "id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), unique=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    architecture: Mapped[str] = mapped_column(String(80))
+    loss: Mapped[str] = mapped_column(String(40))
+    classes: Mapped[list[Any]]  # [{"id": 3, "name": "car"}, …], the dataset's own ids
+    config: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]  # of the evaluation made at the end of training
+    extra: Mapped[dict[str, str]] = mapped_column("metadata")
+    created_at: Mapped[datetime]
+
+
+class Artifact(Base):
+    """A file of a model: `model.onnx`, `model.safetensors`, `model.json`, `detections.json`."""
+
+    __tablename__ = "artifact"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("model.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    media_type: Mapped[str] = mapped_column(String(100))
+    blob: Mapped[str] = mapped_column(String(200), index=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Evaluation(Base):
+    """A model measured on a split of a dataset."""
+
+    __tablename__ = "evaluation"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"), index=True)
+    model_id: Mapped[str | None] = mapped_column(ForeignKey("model.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), index=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id"), index=True)
+    split: Mapped[str] = mapped_column(String(20))
+    metrics: Mapped[dict[str, Any]]  # AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl
+    per_class: Mapped[list[Any]]
+    created_at: Mapped[datetime]
