@@ -192,17 +192,16 @@ class TrainConfig(Frozen):
     """Fixes initial weights, data order and augmentation; the same seed on the same CPU gives the same bits."""
     train_split: str = Field("train", min_length=1, max_length=20)
     """The split to learn from."""
-    eval_split: str = Field("val", min_length=1, max_length=20)
-    """The split to measure on, after every `evaluate_every` epochs and at the end."""
+    eval_split: str = Field("auto", min_length=1, max_length=20)
+    """The split to measure on; `auto` is `val` where the dataset has one, else `test`."""
     evaluate_every: int = Field(1, ge=1)
-    """Epochs between two evaluations; the last epoch is always evaluated."""
+    """Epochs between two evaluations (COCO metrics); the last epoch is always evaluated."""
     early_stopping: EarlyStopping | None = None
     """When to end before the last epoch; null for never."""
     checkpoint_every_steps: int | None = Field(None, ge=1)
     """Steps between two checkpoints within an epoch, beside one a minute and one after each epoch; null for none."""
     num_workers: int = Field(0, ge=0, le=64)
     """Processes that decode and augment images; 0 does it in the training process."""
-
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
