@@ -49,6 +49,12 @@ class CheckpointCorrupt(DetectorError):
     code = "checkpoint_corrupt"
 
 
+class ModelInvalid(DetectorError):
+    """The model's files cannot be used."""
+
+    code = "model_invalid"
+
+
 class NonFiniteLoss(DetectorError):
     """The loss became infinite or not a number."""
 

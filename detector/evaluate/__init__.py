@@ -1,0 +1,1 @@
+"""Measures: what a model's detections are worth against the ground truth."""
