@@ -1,0 +1,59 @@
+# Everything works on a machine with python3 (3.11 or newer) and make: the first target makes its own environment in .venv.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PORT ?= 8000
+DATA ?= data
+NAME ?= all
+
+.PHONY: help setup demo up test lint bench format lock clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make the environment in .venv from the locked requirements
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "HarmonicDet needs Python 3.11 or newer; say which one: make PYTHON=python3.12 …"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "Installing the locked requirements into $(VENV) (once; torch is large)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## Train a detector on a small dataset, print its mAP, predict (DATASET=some.zip for your own)
+	@$(BIN)/harmonicdet demo $(if $(DATASET),--dataset "$(DATASET)") $(DEMO_OPTIONS)
+
+up: $(READY) ## Start the whole service on this machine (PORT=8000 DATA=data)
+	@$(BIN)/harmonicdet up --port $(PORT) --data "$(DATA)"
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(READY) ## Check style, types and the imports between rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## Run the benchmarks (NAME=loss_cost for one)
+	@$(BIN)/python -m benchmarks $(NAME)
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml
+lock: $(READY) ## Lock the requirements anew
+	$(LOCK) --extra all --group dev -o requirements/dev.txt
+	$(LOCK) --extra api --constraint requirements/dev.txt -o requirements/api.txt
+	$(LOCK) --extra worker --constraint requirements/dev.txt -o requirements/worker.txt
+
+clean: ## Remove the environment and what tools leave behind
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
