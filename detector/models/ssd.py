@@ -1,0 +1,149 @@
+"""SSDlite with a MobileNetV3-Large backbone: torchvision's network, with either loss."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection._utils import retrieve_out_channels
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssdlite import SSDLiteHead, _mobilenet_extractor, _normal_init
+from torchvision.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large
+
+from detector.config import InitialWeights
+from detector.losses.baseline import smooth_l1, softmax_classification
+from detector.losses.harmonic import HarmonicCriterion
+from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
+
+
+def build_ssdlite(
+    image_size: int, num_classes: int, initial_weights: InitialWeights, criterion: HarmonicCriterion | None
+) -> nn.Module:
+    """torchvision's `ssdlite320_mobilenet_v3_large` for squares of `image_size` pixels, with random weights.
+
+    Args:
+        image_size: side in pixels.
+        num_classes: without background.
+        initial_weights: what will be loaded; decides the width of the backbone's tail
+            (`build_classifier`).
+        criterion: the harmonic loss; None for torchvision's own.
+    """
+    norm_layer = partial(_BatchNorm2d, eps=1e-3, momentum=_momentum(initial_weights))
+    backbone = build_backbone(build_classifier(initial_weights, norm_layer), norm_layer)
+    anchors = DefaultBoxGenerator([[2, 3] for _ in range(6)], min_ratio=0.2, max_ratio=0.95)
+    channels = retrieve_out_channels(backbone, (image_size, image_size))
+    options: dict[str, Any] = {
+        "head": SSDLiteHead(channels, anchors.num_anchors_per_location(), num_classes + 1, norm_layer),
+        "score_thresh": 0.001,
+        "nms_thresh": 0.55,
+        "detections_per_img": 300,
+        "topk_candidates": 300,
+    }
+    network: SSD
+    size = (image_size, image_size)
+    if criterion is None:
+        network = SSD(backbone, anchors, size, num_classes + 1, **options)
+    else:
+        network = HarmonicSSD(backbone, anchors, size, num_classes + 1, **options, criterion=criterion)
+    # These networks were made for pixels of -1 to 1.
+    network.transform = NormalizeAndBatch([0.5] * 3, [0.5] * 3, size_divisible=1)
+    keep_full_precision_between(network.backbone, network.head)
+    return network  # type: ignore[no-any-return]  # torchvision has no types
+
+
+class HarmonicSSD(SSD):  # type: ignore[misc]  # torchvision has no types
+    """SSD whose positive anchors are trained with the harmonic loss. All else is torchvision's: matching,
+    hard-negative mining (by plain cross entropy), the negatives' loss, and the normaliser (number of
+    positives)."""
+
+    def __init__(self, *args: Any, criterion: HarmonicCriterion, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.criterion = criterion
+
+    def compute_loss(
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """
+        Args:
+            targets: per image, labels 1-based.
+            head_outputs: `cls_logits` (B, A, K) with background first, `bbox_regression` (B, A, 4).
+            anchors: per image (A, 4) xyxy in pixels.
+            matched_idxs: per image (A,), the row of the matched object, negative for none.
+        """
+        plain = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+        positives = [torch.where(matched >= 0)[0] for matched in matched_idxs]
+        objects = [matched[rows] for matched, rows in zip(matched_idxs, positives, strict=True)]
+
+        def of_positives(per_image: Any) -> Tensor:
+            return torch.cat([values[rows] for values, rows in zip(per_image, positives, strict=True)])
+
+        def of_objects(key: str) -> Tensor:
+            return torch.cat([target[key][rows] for target, rows in zip(targets, objects, strict=True)])
+
+        boxes, positive_anchors = of_objects("boxes"), of_positives(anchors)
+        offsets = of_positives(head_outputs["bbox_regression"])
+        classified = softmax_classification(of_positives(head_outputs["cls_logits"]), of_objects("labels"))
+        terms = self.criterion(
+            classified,
+            smooth_l1(offsets, self.box_coder.encode_single(boxes, positive_anchors)),
+            self.box_coder.decode_single(offsets, positive_anchors),
+            boxes,
+        )
+        count = max(1, len(boxes))
+        # torchvision's sum over positives and mined negatives already holds CE once.
+        extra = (terms.classification - classified.loss).sum() / count
+        losses = {
+            "classification": plain["classification"] + extra,
+            "bbox_regression": terms.localization.sum() / count,
+        }
+        if terms.task_contrasting is not None:
+            losses["task_contrasting"] = terms.task_contrasting.sum() / count
+        return losses
+
+
+def build_classifier(initial_weights: InitialWeights, norm_layer: Any) -> MobileNetV3:
+    """MobileNetV3-Large with random weights. torchvision trained its COCO detector on a tail of half the
+    width, and its ImageNet classifier on the full one, so `imagenet` has the full tail; `random` and `coco`
+    the halved one."""
+    classifier = mobilenet_v3_large(
+        weights=None, norm_layer=norm_layer, reduced_tail=initial_weights != "imagenet"
+    )
+    if initial_weights != "imagenet":
+        _normal_init(classifier)
+    return classifier
+
+
+def build_backbone(classifier: MobileNetV3, norm_layer: Any) -> nn.Module:
+    """The classifier's features with SSDlite's extra blocks: 6 maps, all of them trained."""
+    backbone: nn.Module = _mobilenet_extractor(classifier, 6, norm_layer)
+    return backbone
+
+
+def _momentum(initial_weights: InitialWeights) -> float:
+    """torchvision's 0.03 suits long trainings and tuned statistics; from random weights they would lag behind
+    a short training, so the usual 0.1."""
+    return 0.1 if initial_weights == "random" else 0.03
+
+
+class _BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that uses its running statistics where a batch has one value per channel. SSDlite's last map
+    is 1x1, so a batch of one image (the last of an epoch, say) has no variance there, and torch would raise
+    an error."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        if self.training and input.shape[0] * input.shape[2] * input.shape[3] == 1:
+            return nn.functional.batch_norm(
+                input,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                training=False,
+                eps=self.eps,
+            )
+        return super().forward(input)
