@@ -54,7 +54,17 @@ class FasterRCNN320(Frozen):
         return self
 
 
-Architecture = Annotated[SSDLite320 | FasterRCNN320, Field(discriminator="kind"), BeforeValidator(_by_kind)]
+_ArchitectureObject = Annotated[SSDLite320 | FasterRCNN320, Field(discriminator="kind")]
+Architecture = Annotated[
+    _ArchitectureObject,
+    BeforeValidator(
+        _by_kind,
+        json_schema_input_type=Literal[
+            "ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn"
+        ]
+        | _ArchitectureObject,
+    ),
+]
 
 # --- losses -----------------------------------------------------------------------------------------------------
 
@@ -81,7 +91,11 @@ class BaselineLoss(Frozen):
     kind: Literal["baseline"] = "baseline"
 
 
-Loss = Annotated[HarmonicLoss | BaselineLoss, Field(discriminator="kind"), BeforeValidator(_by_kind)]
+_LossObject = Annotated[HarmonicLoss | BaselineLoss, Field(discriminator="kind")]
+Loss = Annotated[
+    _LossObject,
+    BeforeValidator(_by_kind, json_schema_input_type=Literal["harmonic", "baseline"] | _LossObject),
+]
 
 # --- optimisation -----------------------------------------------------------------------------------------------
 
@@ -108,7 +122,11 @@ class AdamW(Frozen):
     """Decoupled weight decay (not on biases and norms)."""
 
 
-Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind"), BeforeValidator(_by_kind)]
+_OptimizerObject = Annotated[SGD | AdamW, Field(discriminator="kind")]
+Optimizer = Annotated[
+    _OptimizerObject,
+    BeforeValidator(_by_kind, json_schema_input_type=Literal["sgd", "adamw"] | _OptimizerObject),
+]
 
 
 class CosineSchedule(Frozen):
@@ -135,7 +153,11 @@ class StepSchedule(Frozen):
         return self
 
 
-Schedule = Annotated[CosineSchedule | StepSchedule, Field(discriminator="kind"), BeforeValidator(_by_kind)]
+_ScheduleObject = Annotated[CosineSchedule | StepSchedule, Field(discriminator="kind")]
+Schedule = Annotated[
+    _ScheduleObject,
+    BeforeValidator(_by_kind, json_schema_input_type=Literal["cosine", "step"] | _ScheduleObject),
+]
 
 
 class Augmentation(Frozen):
@@ -149,6 +171,12 @@ class Augmentation(Frozen):
     """Range of random scaling such as [0.5, 1.5]; null for none."""
     iou_crop: bool = True
     """Whether to crop at random around objects, as SSD does."""
+
+    @model_validator(mode="after")
+    def _scales_rise(self) -> Self:
+        if self.scale_jitter is not None and not 0.1 <= self.scale_jitter[0] <= self.scale_jitter[1] <= 10:
+            raise ValueError("scale_jitter must be two numbers from 0.1 to 10, the smaller first")
+        return self
 
 
 class EarlyStopping(Frozen):
