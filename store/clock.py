@@ -1,8 +1,8 @@
 """One clock for every row: the database's own.
 
-Processes on several hosts never compare their wall clocks. Every time in a row is UTC, stored as seconds since
-1970-01-01 in double precision, so that leases are arithmetic on SQLite and PostgreSQL alike; Python sees an
-aware ``datetime``.
+Processes on several hosts never compare their wall clocks. Every time in a row is UTC, stored as seconds
+since 1970-01-01 in double precision, so that leases are arithmetic on SQLite and PostgreSQL alike; Python
+sees an aware ``datetime``.
 """
 
 from datetime import UTC, datetime

@@ -1,4 +1,6 @@
-"""The rows. Bare nouns; every transition of a job is in `store.jobs`, the other verbs in the module of their noun.
+"""The rows, named by bare nouns.
+
+Every transition of a job is in `store.jobs`, the other verbs in the module of their noun.
 
 Nothing a number is compared with is NULL: an absent lease is 0, an absent checkpoint step is -1.
 """
@@ -11,6 +13,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Dialect,
     Double,
     Enum,
     ForeignKey,
@@ -21,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
 
 from store.clock import Timestamp, database_now
 
@@ -56,6 +60,18 @@ class RequestedAction(StrEnum):
     STOP = "stop"
 
 
+class CleanText(TypeDecorator[str]):
+    """Text that every database takes: NUL and lone surrogates, which PostgreSQL refuses, become U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in value)
+
+
 def _by_value(enum: type[StrEnum]) -> Enum:
     return Enum(enum, native_enum=False, length=20, values_callable=lambda e: [m.value for m in e])
 
@@ -72,9 +88,10 @@ class Base(DeclarativeBase):
     )
     type_annotation_map: ClassVar = {
         datetime: Timestamp,
-        dict[str, Any]: JSON,
-        list[Any]: JSON,
-        dict[str, str]: JSON,
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(none_as_null=True),
+        dict[str, str]: JSON(none_as_null=True),
+        str: CleanText,
         float: Double,
         DatasetStatus: _by_value(DatasetStatus),
         JobKind: _by_value(JobKind),
@@ -90,11 +107,11 @@ class Project(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
-    created_at: Mapped[datetime] = mapped_column(server_default=database_now())
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 
 class Key(Base):
-    """An API key: a visible prefix to look it up, and the HMAC-SHA-256 of the whole. The key itself is not kept."""
+    """An API key: a visible prefix to look it up, and the HMAC-SHA-256 of the whole, which is not kept."""
 
     __tablename__ = "key"
 
@@ -104,7 +121,7 @@ class Key(Base):
     prefix: Mapped[str] = mapped_column(String(20), unique=True)
     digest: Mapped[str] = mapped_column(String(64))
     scopes: Mapped[list[Any]]
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
@@ -124,13 +141,15 @@ class Dataset(Base):
     archive: Mapped[str] = mapped_column(String(100))  # blob key of the zip as uploaded
     archive_sha256: Mapped[str] = mapped_column(String(64), index=True)
     archive_bytes: Mapped[int] = mapped_column(BigInteger)
-    # Set by the validation: blob key of the index (detector.data.records.DatasetIndex as JSON), and the report's head.
+    # The job that validates it; no foreign key, for the two rows would point at each other.
+    validation_job_id: Mapped[str] = mapped_column(String(40))
+    # Set by the validation: blob key of the index (detector.data.records.DatasetIndex), report's head.
     index: Mapped[str | None] = mapped_column(String(100))
     format: Mapped[str | None] = mapped_column(String(20))
     summary: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     extra: Mapped[dict[str, str]] = mapped_column("metadata")
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
     validated_at: Mapped[datetime | None]
 
 
@@ -141,7 +160,7 @@ class DatasetImage(Base):
 
     dataset_id: Mapped[str] = mapped_column(ForeignKey("dataset.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
-    file_name: Mapped[str] = mapped_column(Text)  # the member of the archive
+    file_name: Mapped[str]  # the member of the archive
     split: Mapped[str] = mapped_column(String(20))
     width: Mapped[int]
     height: Mapped[int]
@@ -157,13 +176,13 @@ class DatasetFinding(Base):
     position: Mapped[int] = mapped_column(primary_key=True)
     severity: Mapped[str] = mapped_column(String(10))  # error | warning
     code: Mapped[str] = mapped_column(String(60))
-    location: Mapped[str] = mapped_column(Text)  # member#/json/pointer or member:line
-    message: Mapped[str] = mapped_column(Text)
+    location: Mapped[str]  # member#/json/pointer or member:line
+    message: Mapped[str]
     action: Mapped[str] = mapped_column(String(20))  # none | fixed | dropped | rejected
 
 
 class Job(Base):
-    """One piece of asynchronous work. The row is the truth; a message of the broker is only a hint to look at it."""
+    """One piece of asynchronous work. The row is the truth; a message is only a hint to look at it."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -181,7 +200,7 @@ class Job(Base):
     # As submitted. Kept as JSON and validated where it is used, so that an old row stays readable.
     spec: Mapped[dict[str, Any]]
     resolved_config: Mapped[dict[str, Any] | None]
-    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id"), index=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id", ondelete="SET NULL"), index=True)
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     priority: Mapped[int] = mapped_column(default=0)  # larger first
 
@@ -207,15 +226,15 @@ class Job(Base):
     checkpoint_step: Mapped[int] = mapped_column(default=-1)
 
     next_event: Mapped[int] = mapped_column(default=1)  # number of the next event
-    log_tail: Mapped[str] = mapped_column(Text, default="")
+    log_tail: Mapped[str] = mapped_column(default="")
     extra: Mapped[dict[str, str]] = mapped_column("metadata")
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
 
 class JobEvent(Base):
-    """What happened to a job, in order; written by the transitions themselves. `number` counts from 1 and never repeats."""
+    """What happened to a job, written by the transitions. `number` counts from 1 and never repeats."""
 
     __tablename__ = "job_event"
 
@@ -224,7 +243,7 @@ class JobEvent(Base):
     attempt: Mapped[int]
     type: Mapped[str] = mapped_column(String(40))
     data: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 
 class JobMetric(Base):
@@ -233,13 +252,12 @@ class JobMetric(Base):
     __tablename__ = "job_metric"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
-    split: Mapped[str] = mapped_column(
-        String(20), primary_key=True
-    )  # "train" for training steps, else the split measured
+    # "train" for training steps, else the split measured
+    split: Mapped[str] = mapped_column(String(20), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True)
     epoch: Mapped[float]
     metrics: Mapped[dict[str, Any]] = mapped_column("values")
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 
 class Checkpoint(Base):
@@ -254,7 +272,7 @@ class Checkpoint(Base):
     blob: Mapped[str] = mapped_column(String(200))
     sha256: Mapped[str] = mapped_column(String(64))
     bytes: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 
 class Model(Base):
@@ -266,7 +284,7 @@ class Model(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), unique=True)
-    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id"))
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id", ondelete="SET NULL"), index=True)
     name: Mapped[str] = mapped_column(String(200))
     architecture: Mapped[str] = mapped_column(String(80))
     loss: Mapped[str] = mapped_column(String(40))
@@ -274,7 +292,7 @@ class Model(Base):
     config: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]  # of the evaluation made at the end of training
     extra: Mapped[dict[str, str]] = mapped_column("metadata")
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
 
 
 class Artifact(Base):
@@ -299,8 +317,8 @@ class Evaluation(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("project.id"), index=True)
     model_id: Mapped[str | None] = mapped_column(ForeignKey("model.id", ondelete="CASCADE"), index=True)
     job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), index=True)
-    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id"), index=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id", ondelete="SET NULL"), index=True)
     split: Mapped[str] = mapped_column(String(20))
     metrics: Mapped[dict[str, Any]]  # AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl
     per_class: Mapped[list[Any]]
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=database_now())

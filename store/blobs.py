@@ -1,0 +1,302 @@
+"""Bytes that outlive a process: archives, indexes, checkpoints, artifacts.
+
+Keys are relative paths that this service chooses, never a user's: `sha256/ab/abcd…` for what is known by its
+content, `jobs/{job}/{token}/…` for checkpoints. A blob is there whole or not at all.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+
+from store.errors import BlobCorrupt, BlobNotFound, StorageFull
+from store.settings import StoreSettings
+
+CHUNK = 1 << 20
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+_FICLONE = 0x40049409  # Linux: share the extents of another file
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Where bytes are, and which."""
+
+    key: str
+    sha256: str
+    bytes: int
+
+
+class Staging(Protocol):
+    """Bytes on their way in: hashed while written, gone unless committed."""
+
+    @property
+    def size(self) -> int: ...
+    def write(self, chunk: bytes, /) -> int: ...
+    def commit(self, *, key: str | None = None) -> Blob: ...
+
+
+class Blobs(Protocol):
+    """Local disk, or one day an object store. Every `put` may raise `StorageFull`."""
+
+    def put_file(self, path: Path, *, key: str | None = None) -> Blob:
+        """Store a file, by content when `key` is None. The file must not be written to afterwards."""
+        ...
+
+    def put_bytes(self, data: bytes, *, key: str | None = None) -> Blob:
+        """Store bytes, by content when `key` is None."""
+        ...
+
+    @contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """Receive a stream on the data volume; nothing stays unless `commit` was called."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Raises `BlobNotFound`."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """The file itself where blobs are files, not to be changed; else None. Raises `BlobNotFound`."""
+        ...
+
+    def fetch(self, key: str, destination: Path, sha256: str) -> None:
+        """A verified copy at `destination`, whole or not at all. Raises `BlobNotFound`, `BlobCorrupt`."""
+        ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def size(self, key: str) -> int:
+        """Bytes. Raises `BlobNotFound`."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Gone afterwards, whether or not it was there."""
+        ...
+
+    def iter(self, prefix: str = "") -> Iterator[str]:
+        """Every key that begins with `prefix`."""
+        ...
+
+
+def open_blobs(settings: StoreSettings) -> Blobs:
+    """The blobs that the settings name."""
+    return LocalBlobs(Path(settings.blobs))
+
+
+def content_key(sha256: str) -> str:
+    """Key of the blob whose SHA-256 is `sha256` (64 hexadecimal digits)."""
+    return f"sha256/{sha256[:2]}/{sha256}"
+
+
+class LocalBlobs:
+    """Blobs as files below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._staging = self.root / "staging"
+        self._staging.mkdir(parents=True, exist_ok=True)
+
+    def put_file(self, path: Path, *, key: str | None = None) -> Blob:
+        sha256, size = _hash_file(path)
+        key = key or content_key(sha256)
+        if not self._already(key, sha256, size):
+            with _room(), self._temporary() as temporary:
+                _link_or_copy(path, temporary)
+                self._publish(temporary, key)
+        return Blob(key, sha256, size)
+
+    def put_bytes(self, data: bytes, *, key: str | None = None) -> Blob:
+        with self.staging() as staging:
+            staging.write(data)
+            return staging.commit(key=key)
+
+    @contextmanager
+    def staging(self) -> Iterator["LocalStaging"]:
+        with self._temporary() as temporary, LocalStaging(self, temporary) as staging:
+            yield staging
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return self._path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError):
+            raise BlobNotFound(f"There are no bytes under {key}.") from None
+
+    def local_path(self, key: str) -> Path | None:
+        path = self._path(key)
+        if not path.is_file():
+            raise BlobNotFound(f"There are no bytes under {key}.")
+        return path
+
+    def fetch(self, key: str, destination: Path, sha256: str) -> None:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with _room(), _temporary_in(destination.parent) as temporary:
+            with self.open(key) as source, temporary.open("wb") as target:
+                _copy(source, target)
+            if _hash_file(temporary)[0] != sha256:
+                raise BlobCorrupt(f"The bytes under {key} are not those with SHA-256 {sha256}.")
+            temporary.replace(destination)
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def size(self, key: str) -> int:
+        path = self.local_path(key)
+        assert path is not None  # noqa: S101
+        return path.stat().st_size
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def iter(self, prefix: str = "") -> Iterator[str]:
+        for directory, names, files in os.walk(self.root):
+            names.sort()
+            if Path(directory) == self.root:
+                names[:] = [name for name in names if name != self._staging.name]
+            for name in sorted(files):
+                key = (Path(directory) / name).relative_to(self.root).as_posix()
+                if key.startswith(prefix):
+                    yield key
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key) or key.split("/")[0] == self._staging.name:
+            raise ValueError(f"{key!r} is no blob key")
+        return self.root / key
+
+    def _already(self, key: str, sha256: str, size: int) -> bool:
+        path = self._path(key)
+        try:
+            if path.stat().st_size != size:
+                return False
+            if key != content_key(sha256) and _hash_file(path)[0] != sha256:
+                return False
+            os.utime(path)  # in use again: a collector of old blobs must not take it
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _publish(self, temporary: Path, key: str) -> None:
+        """Give bytes that are on disk their name; after this a crash cannot take them away."""
+        path = self._path(key)
+        made = [parent for parent in path.parents if not parent.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        for directory in {path.parent, *(parent.parent for parent in made)}:
+            _sync_directory(directory)
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        with _temporary_in(self._staging) as path:
+            yield path
+
+
+class LocalStaging:
+    """A temporary file on the volume of the blobs."""
+
+    def __init__(self, blobs: LocalBlobs, path: Path) -> None:
+        self._blobs = blobs
+        self._path = path
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._file = path.open("wb")
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    def write(self, chunk: bytes | bytearray | memoryview, /) -> int:
+        with _room():
+            self._file.write(chunk)
+        self._hash.update(chunk)
+        self._size += len(chunk)
+        return len(chunk)
+
+    def commit(self, *, key: str | None = None) -> Blob:
+        with _room():
+            self._file.close()
+            sha256 = self._hash.hexdigest()
+            key = key or content_key(sha256)
+            if not self._blobs._already(key, sha256, self._size):
+                self._blobs._publish(self._path, key)
+        return Blob(key, sha256, self._size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Bytes still buffered of an upload that failed need not reach the disk.
+        try:
+            self._file.close()
+        except OSError:
+            if error is None:
+                raise
+
+
+@contextmanager
+def _temporary_in(directory: Path) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=directory)
+    os.close(descriptor)
+    path = Path(name)
+    path.chmod(0o644)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull from error
+        raise
+
+
+def _link_or_copy(source: Path, destination: Path) -> None:
+    destination.unlink()
+    try:
+        os.link(source, destination)
+    except OSError:
+        # Another volume, or links are not allowed here.
+        with source.open("rb") as reading, destination.open("xb") as writing:
+            _copy(reading, writing)
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> None:
+    """Share the blocks where the filesystem can, else copy them."""
+    try:
+        fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+    except OSError:
+        shutil.copyfileobj(source, target, CHUNK)
+
+
+def _hash_file(path: Path) -> tuple[str, int]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return digest.hexdigest(), file.tell()
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

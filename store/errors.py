@@ -1,0 +1,184 @@
+"""What the store refuses, and why.
+
+The docstring of a class is its message; `code` is stable and meant for programs.
+"""
+
+from typing import ClassVar
+
+
+class StoreError(Exception):
+    """The store could not do this."""
+
+    code: ClassVar[str] = "store_error"
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        super().__init__(self.message)
+
+
+# What is asked for is not there, or belongs to another project (the two look the same).
+
+
+class NotFound(StoreError):
+    """There is no such thing in this project."""
+
+    code = "not_found"
+
+
+class ProjectNotFound(NotFound):
+    """There is no such project."""
+
+    code = "project_not_found"
+
+
+class DatasetNotFound(NotFound):
+    """There is no such dataset."""
+
+    code = "dataset_not_found"
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+    code = "job_not_found"
+
+
+class ModelNotFound(NotFound):
+    """There is no such model."""
+
+    code = "model_not_found"
+
+
+class ArtifactNotFound(NotFound):
+    """This model has no artifact of that name."""
+
+    code = "artifact_not_found"
+
+
+class EvaluationNotFound(NotFound):
+    """There is no such evaluation."""
+
+    code = "evaluation_not_found"
+
+
+# What is asked for is impossible in the present state.
+
+
+class Conflict(StoreError):
+    """This is not possible in the present state."""
+
+    code = "conflict"
+
+
+class JobAlreadyFinished(Conflict):
+    """This job has already finished."""
+
+    code = "job_already_finished"
+
+
+class JobBeingCancelled(Conflict):
+    """This job is being cancelled; nothing else can be asked of it."""
+
+    code = "job_being_cancelled"
+
+
+class JobNotPaused(Conflict):
+    """Only a paused job can be resumed."""
+
+    code = "job_not_paused"
+
+
+class JobNotRetryable(Conflict):
+    """Only a failed or cancelled job can be retried."""
+
+    code = "job_not_retryable"
+
+
+class JobNotStarted(Conflict):
+    """This job has not trained yet, so there is nothing to stop at; cancel it instead."""
+
+    code = "job_not_started"
+
+
+class ActionNotPossible(Conflict):
+    """A job of this kind can only be cancelled."""
+
+    code = "action_not_possible"
+
+
+class DatasetInUse(Conflict):
+    """A job that has not finished uses this dataset."""
+
+    code = "dataset_in_use"
+
+
+class DatasetNotUsable(Conflict):
+    """This dataset is invalid; its report says why."""
+
+    code = "dataset_invalid"
+
+
+class ModelInUse(Conflict):
+    """A job that has not finished uses this model."""
+
+    code = "model_in_use"
+
+
+class IdempotencyMismatch(StoreError):
+    """This Idempotency-Key was used before with another request."""
+
+    code = "idempotency_mismatch"
+
+
+# What a worker meets.
+
+
+class Fenced(StoreError):
+    """The claim is no longer ours: the job was taken back, given to another worker, or ended."""
+
+    code = "fenced"
+
+
+class CancelRequested(Fenced):
+    """The job was asked to be cancelled before it finished; it can only be cancelled now."""
+
+    code = "cancel_requested"
+
+
+# What is missing or broken around the rows.
+
+
+class SettingsInvalid(StoreError):
+    """A setting is missing or invalid."""
+
+    code = "settings_invalid"
+
+
+class Unavailable(StoreError):
+    """The database cannot be reached."""
+
+    code = "database_unavailable"
+
+
+class OutcomeUnknown(Unavailable):
+    """The database went away while this was being committed; it may or may not have been done."""
+
+    code = "outcome_unknown"
+
+
+class BlobNotFound(StoreError):
+    """The bytes are not in the blob store."""
+
+    code = "blob_not_found"
+
+
+class BlobCorrupt(StoreError):
+    """The bytes in the blob store are not the ones that were put there."""
+
+    code = "blob_corrupt"
+
+
+class StorageFull(StoreError):
+    """There is no room left on the data volume."""
+
+    code = "insufficient_storage"

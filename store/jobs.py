@@ -1,0 +1,909 @@
+"""Every transition of a job, and the event each one writes.
+
+The row is the truth. Who changes a job holds its row: a worker by the fencing token it got with its claim
+(`Fenced` when the token is no longer the row's), everybody else by a lock or by compare-and-swap. Times are
+the database's. Messages leave after the commit, sent by the caller.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from store.clock import database_now
+from store.errors import (
+    ActionNotPossible,
+    CancelRequested,
+    DatasetNotFound,
+    DatasetNotUsable,
+    Fenced,
+    IdempotencyMismatch,
+    JobAlreadyFinished,
+    JobBeingCancelled,
+    JobNotFound,
+    JobNotPaused,
+    JobNotRetryable,
+    JobNotStarted,
+)
+from store.ids import new_id
+from store.paging import Order, Page, page
+from store.tables import (
+    FINISHED,
+    Checkpoint,
+    Dataset,
+    DatasetStatus,
+    Job,
+    JobEvent,
+    JobKind,
+    JobMetric,
+    JobStatus,
+    RequestedAction,
+)
+
+STALLS_ALLOWED = 3
+IDEMPOTENCY_SECONDS = 24 * 3600
+LONGEST_HINT_INTERVAL = 16  # times the interval asked for
+REQUEUE_SECONDS = 2.0  # doubled with every stall
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that is ours until its lease ends, and what to do. `token` goes with every write."""
+
+    job_id: str
+    project_id: str
+    kind: JobKind
+    queue: str
+    spec: dict[str, Any]
+    dataset_id: str | None
+    resolved_config: dict[str, Any] | None
+    token: int
+    attempt: int
+    worker: str
+    lease_seconds: float
+    checkpoint_key: str | None
+    checkpoint_sha256: str | None
+    checkpoint_step: int  # -1: from the start
+    requested_action: RequestedAction | None  # what was asked for before the claim: a stop
+
+
+@dataclass(frozen=True)
+class RequestOutcome:
+    """A job after somebody asked something of it, and whether that changed anything."""
+
+    job: Job
+    changed: bool
+
+
+# Making and reading
+
+
+def create(
+    session: Session,
+    *,
+    project_id: str,
+    kind: JobKind,
+    queue: str,
+    spec: dict[str, Any],
+    dataset_id: str | None = None,
+    resolved_config: dict[str, Any] | None = None,
+    idempotency_key: str | None = None,
+    priority: int = 0,
+    metadata: dict[str, str] | None = None,
+    job_id: str | None = None,
+) -> Job:
+    """A queued job, or the one that the same `idempotency_key` made within the last day.
+
+    Raises `IdempotencyMismatch` when that one was another request, `DatasetNotFound`, and `DatasetNotUsable`
+    for an invalid dataset; one that is still being validated is waited for.
+    """
+    if dataset_id is not None:
+        _share_dataset(session, project_id, dataset_id, kind)
+    elif kind is JobKind.TRAIN:
+        raise ValueError("a training needs a dataset")
+    if idempotency_key is not None:
+        _expire_key(session, project_id, idempotency_key)
+    row = {
+        "id": job_id or new_id("job"),
+        "project_id": project_id,
+        "kind": kind,
+        "queue": queue,
+        "spec": spec,
+        "dataset_id": dataset_id,
+        "resolved_config": resolved_config,
+        "idempotency_key": idempotency_key,
+        "priority": priority,
+        "extra": metadata or {},
+        # The caller sends the first hint after its commit.
+        "dispatched_at": database_now(),
+        "next_event": 2,
+    }
+    created = session.scalar(
+        _insert(session, Job)
+        .values(row)
+        .on_conflict_do_nothing(index_elements=["project_id", "idempotency_key"])
+        .returning(Job.id)
+    )
+    if created is None:
+        job = find_idempotent(session, project_id, str(idempotency_key))
+        asked = (kind, queue, spec, dataset_id, priority, metadata or {})
+        if job is None or asked != (job.kind, job.queue, job.spec, job.dataset_id, job.priority, job.extra):
+            raise IdempotencyMismatch
+        return job
+    _write_event(session, created, 1, 0, "job.queued", {})
+    return _load(session, created)
+
+
+def find_idempotent(session: Session, project_id: str, idempotency_key: str) -> Job | None:
+    """The job that this key made, if any."""
+    return session.scalar(
+        select(Job).where(Job.project_id == project_id, Job.idempotency_key == idempotency_key)
+    )
+
+
+def get(session: Session, project_id: str, job_id: str) -> Job:
+    """Raises `JobNotFound`."""
+    job = session.scalar(select(Job).where(Job.id == job_id, Job.project_id == project_id))
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def list_(
+    session: Session,
+    project_id: str,
+    *,
+    limit: int,
+    after: str | None = None,
+    order: Order = "desc",
+    status: JobStatus | None = None,
+    kind: JobKind | None = None,
+    dataset_id: str | None = None,
+) -> Page[Job]:
+    """Jobs by age, the newest first unless `order` says otherwise."""
+    statement = select(Job).where(Job.project_id == project_id)
+    if status is not None:
+        statement = statement.where(Job.status == status)
+    if kind is not None:
+        statement = statement.where(Job.kind == kind)
+    if dataset_id is not None:
+        statement = statement.where(Job.dataset_id == dataset_id)
+    return page(session, statement, Job.id, limit=limit, after=after, order=order)
+
+
+def events(
+    session: Session, project_id: str, job_id: str, *, after: int = 0, limit: int = 100
+) -> Page[JobEvent]:
+    """What happened to a job after event number `after`, in order. Raises `JobNotFound`."""
+    get(session, project_id, job_id)
+    statement = select(JobEvent).where(JobEvent.job_id == job_id)
+    return page(session, statement, JobEvent.number, limit=limit, after=after)
+
+
+def metrics(
+    session: Session,
+    project_id: str,
+    job_id: str,
+    *,
+    split: str | None = None,
+    after_step: int | None = None,
+    limit: int = 1000,
+) -> Page[JobMetric]:
+    """Metrics after step `after_step`, by step. Raises `JobNotFound`.
+
+    Without `split`, several splits may have been measured at one step; a page never ends between them.
+    """
+    get(session, project_id, job_id)
+    statement = select(JobMetric).where(JobMetric.job_id == job_id)
+    if split is not None:
+        statement = statement.where(JobMetric.split == split)
+        return page(session, statement, JobMetric.step, limit=limit, after=after_step)
+    found = page(session, statement, JobMetric.step, limit=limit, after=after_step)
+    if not found.has_more:
+        return found
+    last = found.items[-1].step
+    rest = session.scalars(statement.where(JobMetric.step == last).order_by(JobMetric.split))
+    items = [metric for metric in found.items if metric.step < last] + list(rest)
+    more = session.scalar(select(exists(statement.where(JobMetric.step > last))))
+    return Page(items=items, has_more=bool(more))
+
+
+def checkpoints(session: Session, project_id: str, job_id: str) -> list[Checkpoint]:
+    """The checkpoints that are kept, by step. Raises `JobNotFound`."""
+    get(session, project_id, job_id)
+    return list(
+        session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.step))
+    )
+
+
+def queue_position(session: Session, job: Job) -> int | None:
+    """1 for the job that is claimed next in its queue; None for one that is not queued."""
+    if job.status is not JobStatus.QUEUED:
+        return None
+    ahead = select(func.count()).where(
+        Job.status == JobStatus.QUEUED,
+        Job.queue == job.queue,
+        or_(Job.priority > job.priority, and_(Job.priority == job.priority, Job.id < job.id)),
+    )
+    return 1 + (session.scalar(ahead) or 0)
+
+
+def waiting_for(session: Session, job: Job) -> str | None:
+    """What a queued job waits for: "dataset" while that is validated, else "worker"; None if not queued."""
+    if job.status is not JobStatus.QUEUED:
+        return None
+    if job.kind is JobKind.VALIDATE or job.dataset_id is None:
+        return "worker"
+    status = session.scalar(select(Dataset.status).where(Dataset.id == job.dataset_id))
+    return "dataset" if status is DatasetStatus.VALIDATING else "worker"
+
+
+# What a worker does
+
+
+def claim(session: Session, job_id: str, *, worker: str, lease_seconds: float) -> Claim | None:
+    """Take a queued job; None when somebody else has it, it is not yet time, or its dataset is not ready.
+
+    What the attempt before wrote after its last checkpoint is dropped: it will be written again.
+    """
+    row = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.status == JobStatus.QUEUED, Job.not_before <= database_now(), _ready())
+        .values(
+            status=JobStatus.RUNNING,
+            status_reason=None,
+            error=None,
+            phase="preparing",
+            token=Job.token + 1,
+            attempt=Job.attempt + 1,
+            worker=worker[:200],
+            lease_until=database_now() + lease_seconds,
+            heartbeat_at=database_now(),
+            started_at=func.coalesce(Job.started_at, database_now()),
+            hints=0,
+            next_event=Job.next_event + 1,
+        )
+        .returning(
+            Job.project_id,
+            Job.kind,
+            Job.queue,
+            Job.spec,
+            Job.dataset_id,
+            Job.resolved_config,
+            Job.token,
+            Job.attempt,
+            Job.checkpoint_key,
+            Job.checkpoint_sha256,
+            Job.checkpoint_step,
+            Job.requested_action,
+            Job.next_event,
+        )
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is None:
+        return None
+    _drop_metrics_after(session, job_id, row.checkpoint_step)
+    started = {"worker": worker[:200], "resumed_from_step": max(row.checkpoint_step, 0)}
+    _write_event(session, job_id, row.next_event - 1, row.attempt, "job.started", started)
+    return Claim(
+        job_id=job_id,
+        project_id=row.project_id,
+        kind=row.kind,
+        queue=row.queue,
+        spec=row.spec,
+        dataset_id=row.dataset_id,
+        resolved_config=row.resolved_config,
+        token=row.token,
+        attempt=row.attempt,
+        worker=worker,
+        lease_seconds=lease_seconds,
+        checkpoint_key=row.checkpoint_key,
+        checkpoint_sha256=row.checkpoint_sha256,
+        checkpoint_step=row.checkpoint_step,
+        requested_action=row.requested_action,
+    )
+
+
+def next_due(session: Session, queue: str) -> str | None:
+    """The job that a free worker of `queue` should claim: the highest priority first, then the oldest."""
+    statement = select(Job.id).where(
+        Job.status == JobStatus.QUEUED, Job.queue == queue, Job.not_before <= database_now(), _ready()
+    )
+    return session.scalar(statement.order_by(Job.priority.desc(), Job.id).limit(1))
+
+
+def heartbeat(session: Session, claim: Claim, lease_seconds: float | None = None) -> RequestedAction | None:
+    """Extend the lease; what has been asked of the job. Raises `Fenced`: stop at once, nothing is ours."""
+    seconds = claim.lease_seconds if lease_seconds is None else lease_seconds
+    held = _fence(session, claim, lease_until=database_now() + seconds, heartbeat_at=database_now())
+    return held.requested_action
+
+
+def set_phase(session: Session, claim: Claim, phase: str) -> None:
+    """Raises `Fenced`."""
+    held = _fence(session, claim, events=1, phase=phase)
+    _write_event(session, claim.job_id, held.event, claim.attempt, "job.phase", {"phase": phase})
+
+
+def set_progress(session: Session, claim: Claim, progress: Mapping[str, Any]) -> None:
+    """`progress` as in HOUSE.md; writes no event, for it changes often. Raises `Fenced`."""
+    _fence(session, claim, progress=_finite(progress))
+
+
+def set_log_tail(session: Session, claim: Claim, text: str) -> None:
+    """The last lines of the log. Raises `Fenced`."""
+    _fence(session, claim, log_tail=text)
+
+
+def append_event(session: Session, claim: Claim, type: str, data: Mapping[str, Any]) -> int:  # noqa: A002
+    """Number of the event. Raises `Fenced`."""
+    held = _fence(session, claim, events=1)
+    _write_event(session, claim.job_id, held.event, claim.attempt, type, data)
+    return held.event
+
+
+def record_metrics(
+    session: Session, claim: Claim, rows: Iterable[tuple[str, int, float, Mapping[str, Any]]]
+) -> None:
+    """Rows of (split, step, epoch, values); one measured again replaces what was there. Raises `Fenced`."""
+    _fence(session, claim)
+    values = {
+        (split, step): {
+            "job_id": claim.job_id,
+            "split": split,
+            "step": step,
+            "epoch": epoch,
+            "metrics": _finite(numbers),
+            "created_at": database_now(),
+        }
+        for split, step, epoch, numbers in rows
+    }
+    if not values:
+        return
+    insert = _insert(session, JobMetric).values(list(values.values()))
+    session.execute(
+        insert.on_conflict_do_update(
+            index_elements=["job_id", "split", "step"],
+            set_={"epoch": insert.excluded.epoch, "values": insert.excluded["values"]},
+        )
+    )
+
+
+def record_checkpoint(
+    session: Session,
+    claim: Claim,
+    *,
+    key: str,
+    sha256: str,
+    bytes: int,  # noqa: A002
+    step: int,
+    epoch: float,
+) -> None:
+    """The job goes on from here when its worker is lost; its bytes are blobs already. Raises `Fenced`."""
+    held = _fence(
+        session,
+        claim,
+        events=1,
+        checkpoint_key=key,
+        checkpoint_sha256=sha256,
+        checkpoint_step=step,
+        stalls=0,
+    )
+    row = {
+        "job_id": claim.job_id,
+        "step": step,
+        "token": claim.token,
+        "epoch": epoch,
+        "blob": key,
+        "sha256": sha256,
+        "bytes": bytes,
+        "created_at": database_now(),
+    }
+    insert = _insert(session, Checkpoint).values(row)
+    replaced = {name: insert.excluded[name] for name in ("token", "epoch", "blob", "sha256", "bytes")}
+    session.execute(insert.on_conflict_do_update(index_elements=["job_id", "step"], set_=replaced))
+    data = {"step": step, "epoch": epoch, "bytes": bytes, "sha256": sha256}
+    _write_event(session, claim.job_id, held.event, claim.attempt, "job.checkpoint", data)
+
+
+def forget_checkpoint(session: Session, claim: Claim) -> Claim:
+    """The last checkpoint cannot be read: go on from the one before, or from the start. Raises `Fenced`."""
+    _fence(session, claim)
+    session.execute(
+        delete(Checkpoint).where(
+            Checkpoint.job_id == claim.job_id, Checkpoint.step >= max(claim.checkpoint_step, 0)
+        )
+    )
+    before = session.scalar(
+        select(Checkpoint)
+        .where(Checkpoint.job_id == claim.job_id)
+        .order_by(Checkpoint.step.desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
+    )
+    key, sha256, step = (before.blob, before.sha256, before.step) if before else (None, None, -1)
+    held = _fence(
+        session, claim, events=1, checkpoint_key=key, checkpoint_sha256=sha256, checkpoint_step=step
+    )
+    _drop_metrics_after(session, claim.job_id, step)
+    data = {"unreadable_step": claim.checkpoint_step, "resumed_from_step": max(step, 0)}
+    _write_event(session, claim.job_id, held.event, claim.attempt, "job.checkpoint_forgotten", data)
+    return Claim(
+        **{**vars(claim), "checkpoint_key": key, "checkpoint_sha256": sha256, "checkpoint_step": step}
+    )
+
+
+def drop_checkpoints(session: Session, claim: Claim, *, keep: int = 2) -> list[str]:
+    """Forget all but the last `keep` checkpoints; blob keys to delete after the commit. Raises `Fenced`."""
+    _fence(session, claim)
+    old = session.execute(
+        select(Checkpoint.step, Checkpoint.blob)
+        .where(Checkpoint.job_id == claim.job_id)
+        .order_by(Checkpoint.step.desc())
+        .offset(keep)
+    ).all()
+    if old:
+        steps = [row.step for row in old]
+        session.execute(
+            delete(Checkpoint).where(Checkpoint.job_id == claim.job_id, Checkpoint.step.in_(steps))
+        )
+    return [row.blob for row in old]
+
+
+# The ends of an attempt
+
+
+def succeed(session: Session, claim: Claim, *, status_reason: str | None = None) -> None:
+    """The work is done and stored in this same transaction.
+
+    Raises `Fenced`, and its kind `CancelRequested` when a cancel came first: then call `cancel_now`.
+    """
+    held = _fence(
+        session,
+        claim,
+        Job.requested_action.is_distinct_from(RequestedAction.CANCEL),
+        events=1,
+        **_ended(JobStatus.SUCCEEDED, status_reason, None),
+    )
+    _write_event(
+        session,
+        claim.job_id,
+        held.event,
+        claim.attempt,
+        "job.succeeded",
+        {"status_reason": status_reason},
+    )
+
+
+def fail(session: Session, claim: Claim, *, reason: str, error: Mapping[str, Any]) -> None:
+    """The work cannot be done; `error` is a problem object. An earlier cancel wins. Raises `Fenced`."""
+    held = _fence(session, claim)
+    if held.requested_action is RequestedAction.CANCEL:
+        _end(session, claim.job_id, JobStatus.CANCELLED, "user_cancelled", None)
+    else:
+        _end(session, claim.job_id, JobStatus.FAILED, reason, dict(error))
+
+
+def cancel_now(session: Session, claim: Claim) -> None:
+    """The work has been stopped because a cancel was asked for. Raises `Fenced`."""
+    _fence(session, claim)
+    _end(session, claim.job_id, JobStatus.CANCELLED, "user_cancelled", None)
+
+
+def release(session: Session, claim: Claim, *, stalled: bool, reason: str | None = None) -> JobStatus:
+    """Give a job back: to the queue, or where a cancel or a pause was asked for, to that.
+
+    `stalled` counts towards the limit of ends without progress, at which the job fails with `reason`.
+    Raises `Fenced`.
+    """
+    _fence(session, claim)
+    job = _load(session, claim.job_id)
+    return _give_back(session, job, stalled=stalled, reason=reason)
+
+
+# What the API asks for
+
+
+def request(session: Session, project_id: str, job_id: str, action: RequestedAction) -> RequestOutcome:
+    """Ask a job to be cancelled, paused or stopped early.
+
+    At once where no worker has it; else its worker hears of it with the next heartbeat. Asking again changes
+    nothing. Raises `JobNotFound`, `JobAlreadyFinished`, `JobBeingCancelled`, `JobNotStarted` (a stop before
+    the first checkpoint), `ActionNotPossible` (a validation can only be cancelled).
+    """
+    job = _lock(session, project_id, job_id)
+    repeated = {
+        RequestedAction.CANCEL: job.status is JobStatus.CANCELLED,
+        RequestedAction.PAUSE: job.status is JobStatus.PAUSED,
+        RequestedAction.STOP: job.status is JobStatus.SUCCEEDED and job.status_reason == "stopped",
+    }
+    if repeated[action] or (job.requested_action is action and job.status not in FINISHED):
+        return RequestOutcome(job, changed=False)
+    if job.status in FINISHED:
+        raise JobAlreadyFinished
+    if job.requested_action is RequestedAction.CANCEL:
+        raise JobBeingCancelled
+    if action is not RequestedAction.CANCEL and job.kind is JobKind.VALIDATE:
+        raise ActionNotPossible
+    if job.status is JobStatus.RUNNING:
+        _transition(session, job_id, f"job.{action}_requested", {}, requested_action=action)
+    elif action is RequestedAction.CANCEL:
+        _end(session, job_id, JobStatus.CANCELLED, "user_cancelled", None)
+    elif action is RequestedAction.PAUSE:
+        _transition(session, job_id, "job.paused", {}, status=JobStatus.PAUSED, requested_action=None)
+    elif job.checkpoint_step < 0:
+        raise JobNotStarted
+    else:
+        _transition(session, job_id, "job.stop_requested", {}, **_queued(), requested_action=action)
+    return RequestOutcome(_load(session, job_id), changed=True)
+
+
+def resume(session: Session, project_id: str, job_id: str) -> RequestOutcome:
+    """Queue a paused job again from its checkpoint. Raises `JobNotFound`, `JobNotPaused`."""
+    job = _lock(session, project_id, job_id)
+    if job.status is JobStatus.QUEUED:
+        return RequestOutcome(job, changed=False)
+    if job.status is not JobStatus.PAUSED:
+        raise JobNotPaused
+    _require_dataset(session, job)
+    _transition(session, job_id, "job.resumed", {}, **_queued(), stalls=0)
+    return RequestOutcome(_load(session, job_id), changed=True)
+
+
+def retry(session: Session, project_id: str, job_id: str) -> RequestOutcome:
+    """Queue a failed or cancelled job again from its checkpoint.
+
+    Raises `JobNotFound`, `JobNotRetryable`, `DatasetNotFound`, `DatasetNotUsable`.
+    """
+    job = _lock(session, project_id, job_id)
+    if job.status is JobStatus.QUEUED:
+        return RequestOutcome(job, changed=False)
+    if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+        raise JobNotRetryable
+    _require_dataset(session, job)
+    _transition(session, job_id, "job.retried", {}, **_queued(), stalls=0, error=None, finished_at=None)
+    if job.kind is JobKind.VALIDATE:
+        session.execute(
+            update(Dataset)
+            .where(Dataset.id == job.dataset_id)
+            .values(status=DatasetStatus.VALIDATING, error=None, validated_at=None)
+            .execution_options(synchronize_session=False)
+        )
+    return RequestOutcome(_load(session, job_id), changed=True)
+
+
+# What any process does for all of them
+
+
+def reap(session: Session, *, limit: int = 100) -> list[str]:
+    """Take running jobs whose lease has ended from their workers; their ids.
+
+    Each goes back to the queue with a growing delay; to `failed` after three ends without a checkpoint; to
+    `cancelled` or `paused` where that was asked for.
+    """
+    lost = session.scalars(
+        select(Job)
+        .where(_overdue())
+        .order_by(Job.lease_until)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    for job in lost:
+        _give_back(session, job, stalled=True, reason="worker_lost")
+    return [job.id for job in lost]
+
+
+def due_for_hint(session: Session, *, interval_seconds: float, limit: int = 100) -> list[tuple[str, str]]:
+    """(job, queue) of queued jobs to announce now, marked as announced.
+
+    A job is announced again after the interval, then after 2, 4, 8 and every 16 times that.
+    """
+    due = session.execute(
+        select(Job.id, Job.queue)
+        .where(_hintable(interval_seconds))
+        .order_by(Job.priority.desc(), Job.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if due:
+        session.execute(
+            update(Job)
+            .where(Job.id.in_([row.id for row in due]))
+            .values(dispatched_at=database_now(), hints=Job.hints + 1)
+            .execution_options(synchronize_session=False)
+        )
+    return [(row.id, row.queue) for row in due]
+
+
+def hints_failed(session: Session, job_ids: Sequence[str]) -> None:
+    """The hints for these jobs could not be sent: the next ones are not spaced out for it."""
+    session.execute(
+        update(Job)
+        .where(Job.id.in_(job_ids), Job.status == JobStatus.QUEUED, Job.hints > 0)
+        .values(hints=Job.hints - 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def anything_due(session: Session, *, interval_seconds: float) -> bool:
+    """Whether `reap` or `due_for_hint` would find something: a look without a write transaction."""
+    return bool(
+        session.scalar(select(or_(exists().where(_overdue()), exists().where(_hintable(interval_seconds)))))
+    )
+
+
+def fail_waiting(session: Session, dataset_id: str, error: Mapping[str, Any]) -> list[str]:
+    """Fail the queued and paused jobs that need a dataset which turned out invalid; their ids."""
+    waiting = session.scalars(
+        select(Job)
+        .where(
+            Job.dataset_id == dataset_id,
+            Job.kind != JobKind.VALIDATE,
+            Job.status.in_([JobStatus.QUEUED, JobStatus.PAUSED]),
+        )
+        .order_by(Job.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for job in waiting:
+        _end(session, job.id, JobStatus.FAILED, "dataset_invalid", dict(error))
+    return [job.id for job in waiting]
+
+
+def wake_waiting(session: Session, dataset_id: str) -> list[tuple[str, str]]:
+    """(job, queue) of the queued jobs that waited for a dataset which is ready now."""
+    waiting = session.execute(
+        update(Job)
+        .where(Job.dataset_id == dataset_id, Job.kind != JobKind.VALIDATE, Job.status == JobStatus.QUEUED)
+        .values(dispatched_at=0.0, hints=0)
+        .returning(Job.id, Job.queue)
+        .execution_options(synchronize_session=False)
+    ).all()
+    return sorted((row.id, row.queue) for row in waiting)
+
+
+# Helpers
+
+
+@dataclass(frozen=True)
+class _Held:
+    event: int  # number of the event reserved by the fence
+    requested_action: RequestedAction | None
+
+
+def _fence(
+    session: Session, claim: Claim, *conditions: ColumnElement[bool], events: int = 0, **values: Any
+) -> _Held:
+    """The first statement of every write of a worker: takes the row's lock, or raises `Fenced`."""
+    ours = and_(Job.id == claim.job_id, Job.token == claim.token, Job.status == JobStatus.RUNNING)
+    row = session.execute(
+        update(Job)
+        .where(ours, *conditions)
+        .values(**values, next_event=Job.next_event + events)
+        .returning(Job.next_event, Job.requested_action)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    if row is None:
+        if conditions and session.scalar(select(Job.id).where(ours)):
+            raise CancelRequested
+        raise Fenced
+    return _Held(event=row.next_event - events, requested_action=row.requested_action)
+
+
+def _transition(
+    session: Session,
+    job_id: str,
+    type: str,  # noqa: A002
+    data: Mapping[str, Any],
+    **values: Any,
+) -> None:
+    """Change a row that is held already, and write its event."""
+    row = session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(**values, next_event=Job.next_event + 1)
+        .returning(Job.next_event, Job.attempt)
+        .execution_options(synchronize_session=False)
+    ).one()
+    _write_event(session, job_id, row.next_event - 1, row.attempt, type, data)
+
+
+def _end(
+    session: Session, job_id: str, status: JobStatus, reason: str | None, error: dict[str, Any] | None
+) -> None:
+    data = {"status_reason": reason} | ({"error": error} if error else {})
+    _transition(session, job_id, f"job.{status}", data, **_ended(status, reason, error))
+    _settle_validation(session, job_id, status, error)
+
+
+def _settle_validation(
+    session: Session, job_id: str, status: JobStatus, error: dict[str, Any] | None
+) -> None:
+    """A validation that ended without a verdict leaves its dataset invalid, and what waits for it failed."""
+    error = error or {
+        "type": "about:blank",
+        "title": "The validation was cancelled",
+        "status": None,
+        "code": "validation_cancelled",
+        "detail": "The validation of the dataset was cancelled before it came to a verdict.",
+        "hint": "Retry the validation job, or upload the dataset again.",
+        "log_tail": "",
+    }
+    dataset_id = session.scalar(
+        update(Dataset)
+        .where(Dataset.validation_job_id == job_id, Dataset.status == DatasetStatus.VALIDATING)
+        .values(status=DatasetStatus.INVALID, error=error, validated_at=database_now())
+        .returning(Dataset.id)
+        .execution_options(synchronize_session=False)
+    )
+    if dataset_id is not None:
+        fail_waiting(session, dataset_id, error)
+
+
+def _give_back(session: Session, job: Job, *, stalled: bool, reason: str | None) -> JobStatus:
+    stalls = job.stalls + int(stalled)
+    if job.requested_action is RequestedAction.CANCEL:
+        _end(session, job.id, JobStatus.CANCELLED, "user_cancelled", None)
+        return JobStatus.CANCELLED
+    if job.requested_action is RequestedAction.PAUSE:
+        values = _queued() | {"status": JobStatus.PAUSED, "stalls": stalls, "requested_action": None}
+        _transition(session, job.id, "job.paused", {}, **values)
+        return JobStatus.PAUSED
+    if stalls >= STALLS_ALLOWED:
+        reason = reason or "worker_lost"
+        _end(session, job.id, JobStatus.FAILED, reason, _gave_up(job, reason))
+        return JobStatus.FAILED
+    delay = REQUEUE_SECONDS * 2 ** (stalls - 1) if stalled else 0.0
+    values = _queued() | {
+        "status_reason": reason,
+        "stalls": stalls,
+        "not_before": database_now() + delay,
+        # A stop that was asked for is still to be honoured by the next attempt.
+        "requested_action": job.requested_action,
+    }
+    data = {"reason": reason, "stalls": stalls, "delay_seconds": delay}
+    _transition(session, job.id, "job.requeued", data, **values)
+    return JobStatus.QUEUED
+
+
+def _gave_up(job: Job, reason: str) -> dict[str, Any]:
+    return {
+        "type": "about:blank",
+        "title": "The job was given up",
+        "status": None,
+        "code": reason,
+        "detail": f"{STALLS_ALLOWED} attempts in a row ended without a checkpoint; the last on {job.worker}.",
+        "hint": "Read the last lines of the log; if the host ran out of memory, make the batch smaller.",
+        "log_tail": job.log_tail,
+    }
+
+
+def _queued() -> dict[str, Any]:
+    return {
+        "status": JobStatus.QUEUED,
+        "status_reason": None,
+        "requested_action": None,
+        "phase": None,
+        "lease_until": 0.0,
+        "not_before": 0.0,
+        "dispatched_at": 0.0,
+        "hints": 0,
+    }
+
+
+def _ended(status: JobStatus, reason: str | None, error: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "status": status,
+        "status_reason": reason,
+        "error": error,
+        "requested_action": None,
+        "phase": None,
+        "lease_until": 0.0,
+        "finished_at": database_now(),
+    }
+
+
+def _ready() -> ColumnElement[bool]:
+    """A validation may start at any time, everything else once its dataset is valid."""
+    valid = exists().where(Dataset.id == Job.dataset_id, Dataset.status == DatasetStatus.READY)
+    return or_(Job.kind == JobKind.VALIDATE, Job.dataset_id.is_(None), valid)
+
+
+def _overdue() -> ColumnElement[bool]:
+    return and_(Job.status == JobStatus.RUNNING, Job.lease_until <= database_now())
+
+
+def _hintable(interval_seconds: float) -> ColumnElement[bool]:
+    times = case({0: 1, 1: 1, 2: 2, 3: 4, 4: 8}, value=Job.hints, else_=LONGEST_HINT_INTERVAL)
+    return and_(
+        Job.status == JobStatus.QUEUED,
+        Job.not_before <= database_now(),
+        Job.dispatched_at + times * interval_seconds <= database_now(),
+        _ready(),
+    )
+
+
+def _lock(session: Session, project_id: str, job_id: str) -> Job:
+    statement: Select[Job] = select(Job).where(Job.id == job_id, Job.project_id == project_id)
+    job = session.scalar(statement.with_for_update().execution_options(populate_existing=True))
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def _load(session: Session, job_id: str) -> Job:
+    return session.scalars(
+        select(Job).where(Job.id == job_id).execution_options(populate_existing=True)
+    ).one()
+
+
+def _share_dataset(session: Session, project_id: str, dataset_id: str, kind: JobKind) -> None:
+    """Check a dataset and keep it from being deleted or found invalid before this transaction ends."""
+    status = session.scalar(
+        select(Dataset.status)
+        .where(Dataset.id == dataset_id, Dataset.project_id == project_id)
+        .with_for_update(read=True)
+    )
+    if status is None:
+        raise DatasetNotFound
+    if status is DatasetStatus.INVALID and kind is not JobKind.VALIDATE:
+        raise DatasetNotUsable
+
+
+def _require_dataset(session: Session, job: Job) -> None:
+    if job.dataset_id is not None:
+        _share_dataset(session, job.project_id, job.dataset_id, job.kind)
+    elif job.kind in (JobKind.TRAIN, JobKind.VALIDATE):
+        raise DatasetNotFound
+
+
+def _expire_key(session: Session, project_id: str, idempotency_key: str) -> None:
+    session.execute(
+        update(Job)
+        .where(
+            Job.project_id == project_id,
+            Job.idempotency_key == idempotency_key,
+            Job.created_at <= database_now() - IDEMPOTENCY_SECONDS,
+        )
+        .values(idempotency_key=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _drop_metrics_after(session: Session, job_id: str, step: int) -> None:
+    session.execute(delete(JobMetric).where(JobMetric.job_id == job_id, JobMetric.step > step))
+
+
+def _write_event(
+    session: Session,
+    job_id: str,
+    number: int,
+    attempt: int,
+    type: str,  # noqa: A002
+    data: Mapping[str, Any],
+) -> None:
+    row = {"job_id": job_id, "number": number, "attempt": attempt, "type": type, "data": _finite(data)}
+    session.execute(_insert(session, JobEvent).values(row))
+
+
+def _insert(session: Session, table: type[Any]) -> Any:
+    """INSERT with ON CONFLICT, which the two databases share but SQLAlchemy keeps apart."""
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None in place of every number that JSON cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

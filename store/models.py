@@ -1,0 +1,164 @@
+"""Models: what a training leaves, with its artifacts and its evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import delete as delete_from
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store import jobs
+from store.errors import ArtifactNotFound, EvaluationNotFound, ModelNotFound
+from store.ids import new_id
+from store.jobs import Claim
+from store.paging import Order, Page, page
+from store.tables import Artifact, Evaluation, Model
+
+
+@dataclass(frozen=True)
+class NewArtifact:
+    """A file of a model whose bytes are in the blobs already."""
+
+    name: str
+    media_type: str
+    blob: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class NewEvaluation:
+    """The model measured on a split of the dataset it was trained on."""
+
+    split: str
+    metrics: dict[str, Any]
+    per_class: list[Any]
+
+
+@dataclass(frozen=True)
+class NewModel:
+    """What a training hands over at its end."""
+
+    name: str
+    architecture: str
+    loss: str
+    classes: list[Any]  # [{"id": 3, "name": "car"}, …]
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    artifacts: Sequence[NewArtifact]
+    evaluation: NewEvaluation | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def finish_training(
+    session: Session, claim: Claim, *, model: NewModel, status_reason: str | None = None
+) -> Model:
+    """Store the model, its artifacts and its evaluation, and end the job, all or nothing.
+
+    Raises `Fenced`, and its kind `CancelRequested` when a cancel came first.
+    """
+    jobs.succeed(session, claim, status_reason=status_reason)
+    row = Model(
+        id=new_id("mdl"),
+        project_id=claim.project_id,
+        job_id=claim.job_id,
+        dataset_id=claim.dataset_id,
+        name=model.name,
+        architecture=model.architecture,
+        loss=model.loss,
+        classes=model.classes,
+        config=model.config,
+        metrics=model.metrics,
+        extra=model.metadata,
+    )
+    session.add(row)
+    session.flush()
+    for artifact in model.artifacts:
+        session.add(Artifact(model_id=row.id, **vars(artifact)))
+    if model.evaluation is not None:
+        session.add(
+            Evaluation(
+                id=new_id("evl"),
+                project_id=claim.project_id,
+                model_id=row.id,
+                job_id=claim.job_id,
+                dataset_id=claim.dataset_id,
+                **vars(model.evaluation),
+            )
+        )
+    session.flush()
+    session.refresh(row)
+    return row
+
+
+def get(session: Session, project_id: str, model_id: str) -> Model:
+    """Raises `ModelNotFound`."""
+    model = session.scalar(select(Model).where(Model.id == model_id, Model.project_id == project_id))
+    if model is None:
+        raise ModelNotFound
+    return model
+
+
+def resolve(session: Session, project_id: str, reference: str) -> Model:
+    """The model that a path names. Raises `ModelNotFound`."""
+    return get(session, project_id, reference)
+
+
+def of_job(session: Session, project_id: str, job_id: str) -> Model | None:
+    """The model that a training made, if it has and the model was not deleted."""
+    return session.scalar(select(Model).where(Model.job_id == job_id, Model.project_id == project_id))
+
+
+def list_(
+    session: Session,
+    project_id: str,
+    *,
+    limit: int,
+    after: str | None = None,
+    order: Order = "desc",
+    dataset_id: str | None = None,
+) -> Page[Model]:
+    """Models by age, the newest first unless `order` says otherwise."""
+    statement = select(Model).where(Model.project_id == project_id)
+    if dataset_id is not None:
+        statement = statement.where(Model.dataset_id == dataset_id)
+    return page(session, statement, Model.id, limit=limit, after=after, order=order)
+
+
+def artifacts(session: Session, project_id: str, model_id: str) -> list[Artifact]:
+    """Every artifact of a model, by name. Raises `ModelNotFound`."""
+    get(session, project_id, model_id)
+    return list(
+        session.scalars(select(Artifact).where(Artifact.model_id == model_id).order_by(Artifact.name))
+    )
+
+
+def artifact(session: Session, project_id: str, model_id: str, name: str) -> Artifact:
+    """Raises `ModelNotFound`, `ArtifactNotFound`."""
+    get(session, project_id, model_id)
+    found = session.get(Artifact, (model_id, name))
+    if found is None:
+        raise ArtifactNotFound
+    return found
+
+
+def evaluation_of(session: Session, project_id: str, model_id: str) -> Evaluation:
+    """The evaluation made at the end of the training. Raises `ModelNotFound`, `EvaluationNotFound`."""
+    get(session, project_id, model_id)
+    found = session.scalar(
+        select(Evaluation).where(Evaluation.model_id == model_id).order_by(Evaluation.id).limit(1)
+    )
+    if found is None:
+        raise EvaluationNotFound
+    return found
+
+
+def delete(session: Session, project_id: str, model_id: str) -> None:
+    """The model goes with its artifacts and evaluations; the job stays. Raises `ModelNotFound`."""
+    found = session.scalar(
+        select(Model.id).where(Model.id == model_id, Model.project_id == project_id).with_for_update()
+    )
+    if found is None:
+        raise ModelNotFound
+    session.execute(delete_from(Model).where(Model.id == model_id))

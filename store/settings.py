@@ -1,0 +1,107 @@
+"""What every process reads from the environment. Nothing set: embedded, under `./data`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from store.errors import SettingsInvalid
+
+S = TypeVar("S", bound="StoreSettings")
+
+
+def _database_url(value: str) -> str:
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        raise ValueError("is no database URL; write postgresql://user:password@host/name") from None
+    if url.get_backend_name() == "sqlite":
+        if not url.database or ":memory:" in url.database:
+            raise ValueError("must name a file: several processes share the database")
+    elif url.get_backend_name() != "postgresql":
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    return value
+
+
+def _broker_url(value: str) -> str:
+    if value.split("://")[0] not in ("filesystem", "redis", "rediss"):
+        raise ValueError("must be filesystem://, redis://host:port/0 or rediss://host:port/0")
+    return value
+
+
+def _blobs(value: str) -> str:
+    if "://" in value:
+        raise ValueError("must be a directory; object storage is not supported yet")
+    return value
+
+
+def _embedded(data: dict[str, Any]) -> bool:
+    database, broker = str(data["database_url"]), str(data["broker_url"])
+    return database.startswith("sqlite") or broker.startswith("filesystem")
+
+
+class StoreSettings(BaseSettings):
+    """Variables are these names in capitals after `HARMONICDET_`; an empty one counts as not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HARMONICDET_",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    data: Annotated[Path, AfterValidator(Path.absolute)] = Path("data")
+    """Directory of the database file, blobs, runs and caches. Local disk when the database is SQLite."""
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        default_factory=lambda data: f"sqlite:///{data['data'] / 'harmonicdet.db'}", repr=False
+    )
+    """`sqlite:///…` or `postgresql://…`; by default a SQLite file in the data directory."""
+    broker_url: Annotated[str, AfterValidator(_broker_url)] = Field(default="filesystem://", repr=False)
+    """`redis://…`; by default a folder in the data directory."""
+    blobs: Annotated[str, AfterValidator(_blobs)] = Field(
+        default_factory=lambda data: str(data["data"] / "blobs")
+    )
+    """Directory of datasets, checkpoints and artifacts."""
+
+    heartbeat_seconds: float = Field(default_factory=lambda data: 1.0 if _embedded(data) else 5.0, gt=0)
+    """How often a worker extends its lease."""
+    lease_seconds: float = Field(default_factory=lambda data: 10.0 if _embedded(data) else 30.0, gt=0)
+    """After so long without a heartbeat a job is taken from its worker."""
+    lease_margin_seconds: float = Field(default_factory=lambda data: 3.0 if _embedded(data) else 10.0, gt=0)
+    """So long before its lease ends, a worker that could not extend it stops by itself."""
+    dispatch_seconds: float = Field(default_factory=lambda data: 2.0 if _embedded(data) else 30.0, gt=0)
+    """How often a queued job is announced to the workers again."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether all runs on this host, with nothing installed but Python packages."""
+        return _embedded({"database_url": self.database_url, "broker_url": self.broker_url})
+
+    @model_validator(mode="after")
+    def _times_fit_together(self) -> Self:
+        if self.heartbeat_seconds + self.lease_margin_seconds >= self.lease_seconds:
+            raise ValueError(
+                "HARMONICDET_LEASE_SECONDS must be greater than "
+                "HARMONICDET_HEARTBEAT_SECONDS + HARMONICDET_LEASE_MARGIN_SECONDS"
+            )
+        return self
+
+
+def read(settings: type[S]) -> S:
+    """The settings from the environment. Raises `SettingsInvalid`, which names every wrong variable."""
+    try:
+        return settings()
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors(include_input=False, include_url=False):
+            if fault["type"] == "default_factory_not_called":
+                continue  # a default that depends on a variable which is wrong itself
+            names = "".join(f"HARMONICDET_{str(part).upper()} " for part in fault["loc"])
+            verdict = "is not set" if fault["type"] == "missing" else fault["msg"]
+            faults.append(names + verdict.removeprefix("Value error, "))
+        raise SettingsInvalid("; ".join(faults)) from None
