@@ -1,0 +1,68 @@
+"""Takes jobs back from lost workers and announces queued ones again; a thread in every API and worker process.
+
+Any number of caretakers may run: each transition is taken by one of them. There is no scheduler to lose.
+"""
+
+import logging
+import random
+import threading
+
+from store import jobs
+from store.queue import Hints
+from store.sessions import Database
+from store.settings import StoreSettings
+
+logger = logging.getLogger(__name__)
+
+
+class Caretaker:
+    """`tick` every few seconds, at times that differ between processes."""
+
+    def __init__(self, database: Database, hints: Hints, settings: StoreSettings) -> None:
+        self._database = database
+        self._hints = hints
+        self._interval = settings.dispatch_seconds
+        self._period = min(settings.lease_seconds / 3, settings.dispatch_seconds / 2)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Tick in the background until `stop`, or until the process ends."""
+        if self._thread is not None:
+            return
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="caretaker", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Return once the thread has ended, or after the time-out."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+            self._thread = None
+
+    def tick(self) -> None:
+        """Reap and dispatch once. Raises what the database raises."""
+        with self._database.read() as session:
+            if not jobs.anything_due(session, interval_seconds=self._interval):
+                return
+        reaped = self._database.run(jobs.reap, repeatable=True)
+        if reaped:
+            logger.warning("took back from lost workers: %s", ", ".join(reaped))
+        due = self._database.run(
+            lambda session: jobs.due_for_hint(session, interval_seconds=self._interval), repeatable=True
+        )
+        for sent, (job_id, queue) in enumerate(due):
+            if self._stopping.is_set() or not self._hints.send(job_id, queue):
+                # A broker that refuses one refuses all; waiting for each would hold up the reaper.
+                unsent = [job_id for job_id, _ in due[sent:]]
+                self._database.run(lambda session: jobs.hints_failed(session, unsent))
+                return
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._period * random.uniform(0.5, 1.5)):
+            try:
+                self.tick()
+            except Exception as error:
+                # A database that is away comes back; nobody else would start this thread again.
+                logger.warning("the caretaker could not work: %s: %s", type(error).__name__, error)
