@@ -14,8 +14,8 @@ LABEL org.opencontainers.image.title="HarmonicDet API" \
       org.opencontainers.image.description="REST API and inference of HarmonicDet" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-RUN groupadd --system --gid 10001 harmonicdet \
-    && useradd --system --uid 10001 --gid harmonicdet --home-dir /app --no-create-home harmonicdet \
+RUN groupadd --gid 10001 harmonicdet \
+    && useradd --uid 10001 --gid harmonicdet --home-dir /app --no-create-home harmonicdet \
     && install --directory --owner=harmonicdet --group=harmonicdet /app /blobs /scratch
 
 COPY --from=build /opt/harmonicdet /opt/harmonicdet
