@@ -46,6 +46,7 @@ def build_faster_rcnn(
     )
     if criterion is not None:
         network.roi_heads = HarmonicRoIHeads(network.roi_heads, criterion)
+    _learn_strides(network)
     keep_full_precision_between(network.backbone, network.rpn.head, network.roi_heads.box_predictor)
     return network  # type: ignore[no-any-return]  # torchvision has no types
 
@@ -150,3 +151,15 @@ def build_backbone(classifier: MobileNetV3, trainable_layers: int) -> nn.Module:
     """The classifier's features under a feature pyramid."""
     backbone: nn.Module = _mobilenet_extractor(classifier, True, trainable_layers)
     return backbone
+
+
+@torch.no_grad()
+def _learn_strides(network: FasterRCNN) -> None:
+    """Shows the box pooler one harmless image. torchvision's pooler infers the strides of the feature maps
+    from the first batch it meets and keeps them; from a very wide image (a few pixels high, padded to 32) it
+    infers wrong ones."""
+    image = torch.zeros(1, 3, 64, 64)
+    training = network.training
+    features = network.eval().backbone(image)
+    network.roi_heads.box_roi_pool(features, [torch.tensor([[0.0, 0.0, 64.0, 64.0]])], [(64, 64)])
+    network.train(training)

@@ -1,0 +1,132 @@
+"""Where a training starts: torchvision's published weights, through torch.hub's cache."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import MobileNet_V3_Large_Weights
+from torchvision.models.detection import (
+    FasterRCNN_MobileNet_V3_Large_320_FPN_Weights,
+    SSDLite320_MobileNet_V3_Large_Weights,
+)
+
+from detector.config import Architecture, SSDLite320
+from detector.errors import WeightsUnavailable
+from detector.models import Detector, faster_rcnn, ssd
+
+# The layers whose shapes depend on the number of classes.
+_CLASS_LAYERS = ("head.classification_head.", "roi_heads.box_predictor.")
+# Seconds without a byte after which a download is given up; torch.hub itself would wait for ever.
+_PATIENCE = 30.0
+
+
+def load_initial(detector: Detector, architecture: Architecture) -> list[str]:
+    """Loads the weights that `architecture.initial_weights` asks for into a detector fresh from `build`.
+
+    Returns:
+        Names of the tensors that the file has no values for, which stay random: none for `random` (no file) and
+        for `coco` with COCO's number of classes (90), the layers that depend on the number of classes for `coco`
+        with another, everything behind the classifier's layers for `imagenet`.
+
+    Raises:
+        WeightsUnavailable: the file is not in torch.hub's cache and cannot be downloaded, or it is damaged.
+    """
+    if architecture.initial_weights == "imagenet":
+        return _load_imagenet(detector.network, architecture)
+    if architecture.initial_weights == "coco":
+        return _load_coco(detector.network, architecture)
+    return []
+
+
+def cached_file(weights: Any) -> Path:
+    """Where torch.hub keeps, and first looks for, the file of torchvision's `weights`."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(weights.url).path).name
+
+
+def _load_coco(network: nn.Module, architecture: Architecture) -> list[str]:
+    weights: Any = (
+        SSDLite320_MobileNet_V3_Large_Weights.COCO_V1
+        if isinstance(architecture, SSDLite320)
+        else FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1
+    )
+    state, own = _fetch(weights), network.state_dict()
+    other_classes = [
+        name
+        for name, value in own.items()
+        if name.startswith(_CLASS_LAYERS) and name in state and state[name].shape != value.shape
+    ]
+    with _only_whole_files(weights):
+        network.load_state_dict({**state, **{name: own[name] for name in other_classes}})
+    return other_classes
+
+
+def _load_imagenet(network: nn.Module, architecture: Architecture) -> list[str]:
+    weights: Any = MobileNet_V3_Large_Weights.IMAGENET1K_V1
+    state = _fetch(weights)
+    with torch.device("meta"):  # no memory and no random numbers for what is replaced at once
+        if isinstance(architecture, SSDLite320):
+            classifier = ssd.build_classifier("imagenet", nn.BatchNorm2d)
+        else:
+            classifier = faster_rcnn.build_classifier("imagenet")
+    with _only_whole_files(weights):
+        classifier.load_state_dict(state, assign=True)
+    # The same layers, under the names that they have in the detector's backbone.
+    with torch.device("meta"):
+        if isinstance(architecture, SSDLite320):
+            backbone, part = ssd.build_backbone(classifier, nn.BatchNorm2d), "features."
+        else:
+            backbone, part = faster_rcnn.build_backbone(classifier, trainable_layers=6), "body."
+    trained = {f"backbone.{name}": v for name, v in backbone.state_dict().items() if name.startswith(part)}
+    missing, unexpected = network.load_state_dict(trained, strict=False)
+    assert not unexpected, unexpected  # noqa: S101  # both come from the same builder
+    return list(missing)
+
+
+def _fetch(weights: Any) -> dict[str, Tensor]:
+    """The state dict of torchvision's `weights`: cached, or downloaded and checked by its name's hash."""
+    path = cached_file(weights)
+    try:
+        with _socket_timeout(_PATIENCE):
+            state: dict[str, Tensor] = weights.get_state_dict(
+                progress=False, check_hash=True, weights_only=True, map_location="cpu"
+            )
+    except Exception as error:  # urllib, ssl, http, the disk, zip and pickle each raise their own
+        if path.exists():
+            raise _damaged(weights) from error
+        raise WeightsUnavailable(
+            f"The initial weights {path.name} cannot be downloaded: {error}.",
+            hint=f"Put the file published at {weights.url} at {path}, or choose initial_weights random.",
+        ) from error
+    return state
+
+
+@contextmanager
+def _only_whole_files(weights: Any) -> Iterator[None]:
+    """Tensors that are missing, unknown or of other shapes mean that the file is not what its name says."""
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:
+        raise _damaged(weights) from error
+
+
+def _damaged(weights: Any) -> WeightsUnavailable:
+    path = cached_file(weights)
+    return WeightsUnavailable(
+        f"The file {path} does not hold the weights that its name promises.",
+        hint=f"Delete it to have it downloaded again, or put in its place the file of {weights.url}.",
+    )
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
