@@ -1,6 +1,7 @@
-"""Takes jobs back from lost workers and announces queued ones again; a thread in every API and worker process.
+"""Takes jobs back from lost workers and announces queued ones again.
 
-Any number of caretakers may run: each transition is taken by one of them. There is no scheduler to lose.
+A thread in every API and worker process. Any number may run: each transition
+is taken by one of them, and there is no scheduler to lose.
 """
 
 import logging
@@ -52,12 +53,14 @@ class Caretaker:
         due = self._database.run(
             lambda session: jobs.due_for_hint(session, interval_seconds=self._interval), repeatable=True
         )
-        for sent, (job_id, queue) in enumerate(due):
+        unsent = [job_id for job_id, _ in due]
+        for job_id, queue in due:
+            # A broker that refuses one refuses all; waiting for each would hold up the reaper.
             if self._stopping.is_set() or not self._hints.send(job_id, queue):
-                # A broker that refuses one refuses all; waiting for each would hold up the reaper.
-                unsent = [job_id for job_id, _ in due[sent:]]
-                self._database.run(lambda session: jobs.hints_failed(session, unsent))
-                return
+                break
+            unsent.remove(job_id)
+        if unsent:
+            self._database.run(lambda session: jobs.hints_failed(session, unsent))
 
     def _run(self) -> None:
         while not self._stopping.wait(self._period * random.uniform(0.5, 1.5)):

@@ -11,6 +11,7 @@ from typing import Any
 from celery import Celery
 from kombu import Exchange, Queue
 
+from store import folder
 from store.settings import StoreSettings
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ SOCKET_SECONDS = 1.0
 
 def broker_options(settings: StoreSettings) -> dict[str, Any]:
     """Celery's settings that sender and receiver share. Makes the folders of the filesystem transport."""
-    options: dict[str, Any] = {
-        "broker_url": settings.broker_url,
+    return {
+        "broker_url": f"{folder.SCHEME}://" if _in_folder(settings) else settings.broker_url,
         "broker_transport_options": _transport_options(settings),
         "broker_connection_timeout": SOCKET_SECONDS,
         "task_serializer": "json",
@@ -36,11 +37,14 @@ def broker_options(settings: StoreSettings) -> dict[str, Any]:
         "task_queues": [Queue(name, Exchange(""), routing_key=name) for name in QUEUES],
         "task_create_missing_queues": False,
     }
-    return options
+
+
+def _in_folder(settings: StoreSettings) -> bool:
+    return settings.broker_url.startswith("filesystem")
 
 
 def _transport_options(settings: StoreSettings) -> dict[str, Any]:
-    if not settings.broker_url.startswith("filesystem"):
+    if not _in_folder(settings):
         return {
             "visibility_timeout": DAY,
             "socket_connect_timeout": SOCKET_SECONDS,
