@@ -24,12 +24,12 @@ class Channel(filesystem.Channel):
     """Messages are files named `{time}_{uuid}.{queue}.msg`."""
 
     def _queue_bind(self, *args: Any, **kwargs: Any) -> None:
-        """No table of bindings, which two processes could tear: a hint goes to the queue of its routing key."""
+        """No table of bindings, which two processes could tear: a hint's routing key is its queue."""
 
     def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
         return [routing_key]
 
-    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:  # type: ignore[override]  # kombu's differ
         name = f"{time.time_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
         unfinished = Path(self.processed_folder) / name
         unfinished.write_text(dumps(message))
