@@ -46,6 +46,8 @@ class CocoMetrics:
 
     metrics: dict[str, float | None]
     per_class: list[ClassMetrics]
+    score_threshold: float
+    """The score from which detections of all classes have the best F1 at IoU 0.5; 0.5 without any hit."""
 
 
 def ground_truth(images: Iterable[ImageRecord], categories: Sequence[Category]) -> dict[str, Any]:
@@ -105,6 +107,7 @@ def evaluate(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -> 
     return CocoMetrics(
         metrics={name: _or_null(value) for name, value in zip(METRICS, evaluation.stats, strict=True)},
         per_class=_per_class(ground_truth, evaluation),
+        score_threshold=_best_threshold(evaluation),
     )
 
 
@@ -132,7 +135,7 @@ def _per_class(ground_truth: dict[str, Any], evaluation: COCOeval) -> list[Class
     ]  # (IoU, recall, class) at all areas, 100 detections
     return [
         ClassMetrics(
-            id=class_id,
+            id=int(class_id),
             name=names[class_id],
             AP=_mean(precision[:, :, k]),
             AP50=_mean(precision[0, :, k]),
@@ -140,6 +143,25 @@ def _per_class(ground_truth: dict[str, Any], evaluation: COCOeval) -> list[Class
         )
         for k, class_id in enumerate(evaluation.params.catIds)
     ]
+
+
+def _best_threshold(evaluation: COCOeval) -> float:
+    """From pycocotools' own matches at IoU 0.5, objects of every size, 100 detections per class and image."""
+    matches = [
+        image for image in evaluation.evalImgs if image and image["aRng"] == evaluation.params.areaRng[0]
+    ]
+    objects = sum(int(np.sum(np.logical_not(image["gtIgnore"]))) for image in matches)
+    scores = np.concatenate([np.asarray(image["dtScores"], float) for image in matches] or [np.zeros(0)])
+    hits = np.concatenate([image["dtMatches"][0] > 0 for image in matches] or [np.zeros(0, bool)])
+    counted = np.concatenate(
+        [np.logical_not(image["dtIgnore"][0]) for image in matches] or [np.zeros(0, bool)]
+    )
+    scores, hits = scores[counted], hits[counted]
+    if not hits.any():
+        return 0.5
+    order = np.argsort(-scores, kind="stable")
+    f1 = 2 * np.cumsum(hits[order]) / (np.arange(1, len(order) + 1) + objects)
+    return float(np.clip(np.floor(scores[order][np.argmax(f1)] * 100) / 100, 0.01, 0.99))
 
 
 def _mean(precision: Any) -> float | None:

@@ -1,0 +1,370 @@
+"""`python -m detector`: train, evaluate, predict, export, inspect, synthesize; without the service.
+
+torch is imported only by the subcommands that need it.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from detector.config import TrainConfig
+from detector.console import LoggedEvents, coco_table, log
+from detector.errors import ConfigInvalid, DatasetInvalid, DetectorError
+from detector.events import EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED, ErrorEvent, PhaseEvent
+from detector.lifeline import tie_to_supervisor
+
+if TYPE_CHECKING:
+    from detector.data.records import DatasetIndex
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a subcommand; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    command: Callable[[argparse.Namespace], int] = options.command
+    if getattr(options, "run", None) is None or not options.makes_run:
+        try:
+            return command(options)
+        except DetectorError as error:
+            log.error("%s", _said(error))
+            return EXIT_FAILED
+    return _in_run(command, options)
+
+
+def _in_run(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """A subcommand that has a run directory: what goes wrong becomes an event there, too."""
+    if options.supervised:
+        tie_to_supervisor()
+    options.run.mkdir(parents=True, exist_ok=True)
+    options.writer = LoggedEvents(options.run)
+    try:
+        return command(options)
+    except DetectorError as error:
+        options.writer.write(ErrorEvent(code=error.code, message=error.message, hint=error.hint))
+        log.error("%s", _said(error))
+    except Exception as error:
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}"
+        options.writer.write(ErrorEvent(code="internal_error", message=message))
+    finally:
+        options.writer.close()
+    return EXIT_FAILED
+
+
+def _train(options: argparse.Namespace) -> int:
+    interrupted = _interruption()
+    config = _config(options.config)
+    from detector.engine import Interrupted, train
+    from detector.precision import use_available_cores
+
+    use_available_cores()
+    data = _dataset(options.data, options.run / "dataset")
+    try:
+        train(
+            config,
+            data,
+            options.run,
+            resume=options.resume,
+            writer=options.writer,
+            interrupted=interrupted,
+        )
+    except Interrupted:
+        from detector.checkpoint import paths
+
+        kept = paths(options.run / "checkpoints")
+        log.warning("interrupted%s", f"; continue with --resume {kept[-1]}" if kept else "")
+        return EXIT_INTERRUPTED
+    result = json.loads((options.run / "result.json").read_text())
+    _say(coco_table(result["metrics"]))
+    log.info("the model is in %s", options.run / "artifacts")
+    return EXIT_COMPLETE
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from detector import artifacts
+    from detector.data.loading import EvaluationSet
+    from detector.data.materialise import load
+    from detector.evaluate.coco import evaluate, ground_truth
+    from detector.evaluate.split import detect, detect_one_by_one
+    from detector.runtime import OnnxDetector
+
+    card = artifacts.read_card(options.model)
+    with tempfile.TemporaryDirectory() as scratch:
+        data = _dataset(options.data, Path(scratch) / "dataset")
+        index = load(data)
+        images = [image for image in index.images if image.split == options.split]
+        if not images:
+            splits = ", ".join(sorted(index.splits()))
+            raise DatasetInvalid(f"The dataset has no split {options.split!r}; it has {splits}.")
+        by_name = {category.name: category.id for category in index.categories}
+        known = [by_name.get(one.name) for one in card.classes]
+        if not any(one is not None for one in known):
+            raise DatasetInvalid("The dataset has none of the model's classes.")
+        class_ids = [-1 if one is None else one for one in known]
+        evaluation_set = EvaluationSet(data, images, card.input)
+        if options.engine == "torch":
+            detector, _ = artifacts.load_model(options.model)
+            found = detect(detector, evaluation_set, class_ids, batch_size=8)
+        else:
+            onnx = OnnxDetector(options.model / artifacts.GRAPH, card, threads=_cores())
+            found = detect_one_by_one(onnx, evaluation_set, class_ids)
+    # A class that the dataset lacks cannot be right or wrong there.
+    found = [one for one in found if one["category_id"] != -1]
+    measured = evaluate(ground_truth(images, index.categories), found)
+    log.info("\n%s", coco_table(measured.metrics))
+    _say(
+        json.dumps(
+            {
+                "split": options.split,
+                "metrics": measured.metrics,
+                "per_class": [asdict(one) for one in measured.per_class],
+            }
+        )
+    )
+    return EXIT_COMPLETE
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from detector.draw import draw
+    from detector.images import decode
+    from detector.runtime import ModelCard, OnnxDetector
+
+    card = ModelCard.model_validate_json(_read(options.model / "model.json"))
+    image = decode(_read(options.image))
+    threshold = card.score_threshold if options.score_threshold is None else options.score_threshold
+    found = OnnxDetector(options.model / "model.onnx", card, threads=_cores()).detect(image)
+    found = found.select(score_threshold=threshold, max_detections=options.max_detections)
+    _say(
+        json.dumps(
+            {
+                "image": {"width": image.shape[1], "height": image.shape[0]},
+                "detections": [
+                    {
+                        "box": [round(float(v), 2) for v in found.boxes[i]],
+                        "score": round(float(found.scores[i]), 4),
+                        "class_id": int(found.class_ids[i]),
+                        "class_name": found.class_names[i],
+                    }
+                    for i in range(len(found))
+                ],
+            }
+        )
+    )
+    if options.draw is not None:
+        from PIL import Image
+
+        Image.fromarray(draw(image, found)).save(options.draw)
+        log.info("drawn to %s", options.draw)
+    return EXIT_COMPLETE
+
+
+def _export(options: argparse.Namespace) -> int:
+    from detector import artifacts, checkpoint
+    from detector.data.loading import EvaluationSet
+    from detector.data.materialise import load
+    from detector.data.records import Category
+    from detector.engine import choose_splits
+    from detector.models import build
+
+    path: Path | None = options.checkpoint
+    if path is None:
+        kept = checkpoint.paths(options.run / "checkpoints")
+        if not kept:
+            raise ConfigInvalid(f"{options.run} has no checkpoint.")
+        path = kept[-1]
+    out: Path = options.out or path.parent.parent / "artifacts"
+    state = checkpoint.load(path)
+    config = TrainConfig.model_validate(state["config"])
+    categories = [Category(one["id"], one["name"]) for one in state["classes"]]
+    detector = build(config.architecture, config.loss, len(categories))
+    best = state["best"]
+    if best is None:
+        log.warning("no evaluation yet: exporting the averaged weights as they are")
+    detector.load_state_dict(state["average"] if best is None else best["weights"])
+    with tempfile.TemporaryDirectory() as scratch:
+        data = _dataset(options.data or path.parent.parent / "dataset", Path(scratch) / "dataset")
+        splits = choose_splits(load(data), config)
+        evaluation_set = EvaluationSet(data, splits.evaluation, detector.input_spec)
+        card = artifacts.card_of(config, detector, categories)
+        parity = artifacts.write_model(out, detector.eval(), card, evaluation_set)
+    log.info("exported to %s", out)
+    _say(json.dumps({"artifacts": str(out), "parity": parity.as_dict()}))
+    return EXIT_COMPLETE
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    options.writer.write(PhaseEvent(phase="preparing"))
+    from detector.data.inspect import write_inspection
+
+    valid = write_inspection(options.archive, options.run, options.options)
+    log.info(
+        "the dataset is %s; see %s",
+        "valid" if valid else "invalid",
+        options.run / "artifacts" / "report.json",
+    )
+    return EXIT_COMPLETE
+
+
+def _synthesize(options: argparse.Namespace) -> int:
+    from detector.data.synthetic import write_synthetic
+
+    write_synthetic(options.out, images=options.images, size=options.size, seed=options.seed)
+    log.info("%d images in %s", options.images, options.out)
+    return EXIT_COMPLETE
+
+
+# --- what the subcommands share ---
+
+
+def _interruption() -> Callable[[], bool]:
+    """Whether SIGTERM or Ctrl-C has come; a second Ctrl-C ends the process at once."""
+    asked = False
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    return lambda: asked
+
+
+def _config(text: str | None) -> TrainConfig:
+    """The config from a file or from JSON itself. Raises ConfigInvalid, naming each field at fault."""
+    if text is None:
+        return TrainConfig()
+    source = text if text.lstrip().startswith("{") else _read(Path(text)).decode()
+    try:
+        return TrainConfig.model_validate_json(source)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in error.errors())
+        raise ConfigInvalid(f"The config is invalid. {'; '.join(faults)}.") from error
+
+
+def _dataset(source: Path, destination: Path) -> Path:
+    """A materialised dataset: `source` itself, or what inspecting an archive gives."""
+    if source.is_dir():
+        return source
+    if not source.exists():
+        raise DatasetInvalid(f"There is no dataset at {source}.")
+    from detector.data.inspect import inspect
+    from detector.data.materialise import materialise
+
+    index, report = inspect(source)
+    if index is None or not report.valid:
+        raise DatasetInvalid(
+            "The dataset is invalid. " + " ".join(f"{f.location}: {f.message}" for f in report.findings[:5]),
+            hint="`python -m detector inspect` writes the whole report.",
+        )
+    log.info("%s: %s", source.name, _summary(index, report.findings_total))
+    materialise(source, index, destination)
+    return destination
+
+
+def _summary(index: "DatasetIndex", findings: int) -> str:
+    splits = ", ".join(f"{name} {count}" for name, count in sorted(index.splits().items()))
+    boxes = sum(len(image.annotations) for image in index.images)
+    classes = len(index.categories)
+    return f"{len(index.images)} images ({splits}), {boxes} boxes, {classes} classes, {findings} findings"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _said(error: DetectorError) -> str:
+    return f"{error.code}: {error.message}" + (f" ({error.hint})" if error.hint else "")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m detector", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Callable[[argparse.Namespace], int], text: str) -> Any:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=function, makes_run=False)
+        return added
+
+    train = command("train", _train, "Train a detector on a dataset.")
+    train.add_argument(
+        "--data", type=Path, required=True, help="dataset archive (zip) or materialised dataset"
+    )
+    train.add_argument("--config", help="file with a training config, or the JSON itself; defaults otherwise")
+    train.add_argument(
+        "--run", type=Path, required=True, help="directory for events, checkpoints and the model"
+    )
+    train.add_argument("--resume", type=Path, help="checkpoint to continue from")
+    _supervised(train)
+
+    evaluate = command("evaluate", _evaluate, "Measure a model on a split of a dataset.")
+    evaluate.add_argument("--model", type=Path, required=True, help="artifacts directory of a training")
+    evaluate.add_argument(
+        "--data", type=Path, required=True, help="dataset archive (zip) or materialised dataset"
+    )
+    evaluate.add_argument("--split", default="val")
+    evaluate.add_argument("--engine", choices=["onnx", "torch"], default="onnx")
+
+    predict = command("predict", _predict, "Detect on an image.")
+    predict.add_argument("--model", type=Path, required=True, help="artifacts directory of a training")
+    predict.add_argument("--image", type=Path, required=True)
+    predict.add_argument("--draw", type=Path, help="where to save the image with its detections")
+    predict.add_argument("--score-threshold", type=float, help="default: the model's own")
+    predict.add_argument("--max-detections", type=int, default=100)
+
+    export = command("export", _export, "Export a checkpoint to ONNX and safetensors, with the parity check.")
+    source = export.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="run directory; its last checkpoint is taken")
+    source.add_argument("--checkpoint", type=Path)
+    export.add_argument("--data", type=Path, help="dataset for the parity check; default: the run's own")
+    export.add_argument("--out", type=Path, help="default: the run's artifacts directory")
+
+    inspect = command("inspect", _inspect, "Read and check a dataset archive.")
+    inspect.add_argument("--archive", type=Path, required=True)
+    inspect.add_argument("--run", type=Path, required=True)
+    inspect.add_argument("--options", type=json.loads, default={}, help="JSON: format, on_invalid, split")
+    _supervised(inspect)
+
+    synthesize = command("synthesize", _synthesize, "Write a small synthetic dataset.")
+    synthesize.add_argument("out", type=Path)
+    synthesize.add_argument("--images", type=int, default=200)
+    synthesize.add_argument("--size", type=int, default=320)
+    synthesize.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _supervised(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(makes_run=True)
+    parser.add_argument("--supervised", action="store_true", help="end when standard input is closed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

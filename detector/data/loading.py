@@ -1,0 +1,189 @@
+"""A materialised dataset as batches: what order, which images, how they reach the network."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from detector.config import Augmentation
+from detector.data.materialise import image_path
+from detector.data.records import Category, ImageRecord
+from detector.data.transforms import Augment, sample_seed
+from detector.errors import DatasetInvalid, ImageInvalid
+from detector.images import InputSpec, decode, resize
+
+Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
+
+TRAINING_CACHE_BYTES = 1 << 30
+EVALUATION_CACHE_BYTES = 512 << 20
+
+
+class Sample(NamedTuple):
+    """One training image as the network wants it."""
+
+    image: Tensor  # (h, w, 3) uint8
+    boxes: Tensor  # (N, 4) xyxy in its pixels, float32
+    labels: Tensor  # (N,) int64, 0-based
+    image_id: int
+
+
+class Key(NamedTuple):
+    """Which image, in which epoch."""
+
+    epoch: int
+    image: int
+
+
+class TrainingSet(Dataset[Sample]):
+    """Augmented images. A sample is a function of the seed and its `Key`, whatever was loaded before it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        images: Sequence[ImageRecord],
+        categories: Sequence[Category],
+        spec: InputSpec,
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        cache_bytes: int = TRAINING_CACHE_BYTES,
+    ) -> None:
+        self.images = list(images)
+        self._directory = directory
+        self._spec = spec
+        self._seed = seed
+        self._augment = Augment(augmentation)
+        self._objects = [objects(image, categories) for image in self.images]
+        self._cache = Cache(cache_bytes)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> Sample:
+        record = self.images[key.image]
+        seed = sample_seed(self._seed, key.epoch, record.id)
+        pixels, boxes, labels = self._augment(
+            self._pixels(key.image), *self._objects[key.image], self._spec, seed
+        )
+        return Sample(torch.from_numpy(pixels), boxes, labels, record.id)
+
+    def _pixels(self, index: int) -> Pixels:
+        return self._cache.get(index, lambda: read_image(self._directory, self.images[index]))
+
+
+class EvaluationSet:
+    """Images as they are, resized for the network; kept in that size between two evaluations."""
+
+    def __init__(
+        self,
+        directory: Path,
+        images: Sequence[ImageRecord],
+        spec: InputSpec,
+        *,
+        cache_bytes: int = EVALUATION_CACHE_BYTES,
+    ) -> None:
+        self.images = list(images)
+        self.directory = directory
+        self._spec = spec
+        self._cache = Cache(cache_bytes)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """(height, width) in which the network sees the image."""
+        return self._spec.shape_for(self.images[index].height, self.images[index].width)
+
+    def pixels(self, index: int) -> Pixels:
+        """(h, w, 3) uint8 as the network sees it."""
+        return self._cache.get(index, lambda: self._resized(index))
+
+    def original(self, index: int) -> Pixels:
+        """(H, W, 3) uint8 at the image's own size."""
+        return read_image(self.directory, self.images[index])
+
+    def batches(self, batch_size: int) -> Iterator[list[int]]:
+        """Indexes in batches of images of one shape.
+
+        Nothing is padded to another image's size, so that an image gives what it gives alone, as in serving.
+        """
+        by_shape: dict[tuple[int, int], list[int]] = {}
+        for index in range(len(self.images)):
+            by_shape.setdefault(self.shape(index), []).append(index)
+        for indexes in by_shape.values():
+            for start in range(0, len(indexes), batch_size):
+                yield indexes[start : start + batch_size]
+
+    def _resized(self, index: int) -> Pixels:
+        return resize(self.original(index), self.shape(index))
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """The batches of one epoch after another; set `epoch` and `start`, then iterate.
+
+    The order is a function of the seed and the epoch. An incomplete last batch is left
+    out, unless it is the only one.
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+        self._images = images
+        self._batch_size = batch_size
+        self._seed = seed
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return max(1, self._images // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        generator = torch.Generator().manual_seed(sample_seed(self._seed, self.epoch, -1))
+        order: list[int] = torch.randperm(self._images, generator=generator).tolist()
+        for number in range(self.start, len(self)):
+            first = number * self._batch_size
+            keys = [Key(self.epoch, index) for index in order[first : first + self._batch_size]]
+            yield keys
+
+
+class Cache:
+    """Arrays by number within a bound. When full it takes no more: the order is random, nothing is old."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._free = max_bytes
+        self._arrays: dict[int, Pixels] = {}
+
+    def get(self, number: int, make: Callable[[], Pixels]) -> Pixels:
+        """The array of this number, made now unless it is here; not to be written to."""
+        array = self._arrays.get(number)
+        if array is None:
+            array = make()
+            if array.nbytes <= self._free:
+                self._free -= array.nbytes
+                self._arrays[number] = array
+        return array
+
+
+def objects(image: ImageRecord, categories: Sequence[Category]) -> tuple[Tensor, Tensor]:
+    """Boxes (N, 4) xyxy in the image's own pixels and labels (N,), the indexes of their categories.
+
+    Crowds are left out, as everywhere in training; so are boxes without area.
+    """
+    label = {category.id: k for k, category in enumerate(categories)}
+    kept = [a for a in image.annotations if not a.iscrowd and a.box[2] > a.box[0] and a.box[3] > a.box[1]]
+    boxes = torch.tensor([a.box for a in kept], dtype=torch.float32).reshape(-1, 4)
+    return boxes, torch.tensor([label[a.category_id] for a in kept], dtype=torch.int64)
+
+
+def read_image(directory: Path, image: ImageRecord) -> Pixels:
+    """The decoded image (H, W, 3). Raises DatasetInvalid, naming the image, when it is missing or broken."""
+    path = image_path(directory, image)
+    try:
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise DatasetInvalid(f"{image.file_name}: cannot be read: {error.strerror}.") from error
+    except ImageInvalid as error:
+        raise DatasetInvalid(f"{image.file_name}: {error.message}", hint=error.hint) from error

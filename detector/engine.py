@@ -1,0 +1,482 @@
+"""The training loop.
+
+Everything that decides the next step is in the checkpoint or is a function of the config: the data order of
+(seed, epoch), a sample's augmentation of (seed, epoch, image), the learning rate of the step. Evaluation takes
+no random numbers. So a training that is killed and resumed ends with the bits of an unbroken one (on a CPU).
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from detector import artifacts, batch_norm, checkpoint
+from detector.config import TrainConfig
+from detector.data.loading import EpochBatches, EvaluationSet, Sample, TrainingSet
+from detector.data.materialise import load
+from detector.data.records import DatasetIndex, ImageRecord
+from detector.ema import WeightAverage
+from detector.errors import CheckpointCorrupt, DatasetInvalid, NonFiniteLoss, OutOfMemory
+from detector.evaluate.coco import CocoMetrics, evaluate, ground_truth
+from detector.evaluate.split import CocoResults, detect
+from detector.events import CheckpointEvent, EventWriter, MetricEvent, NoticeEvent, PhaseEvent
+from detector.models import Target, build, pixels_to_unit
+from detector.optimization import build_optimizer, set_learning_rate
+from detector.precision import fix_randomness, resolve
+from detector.reporting import ProgressReporter, TrainingMetrics
+from detector.schedule import learning_rate_factor
+from detector.weights import load_initial
+
+CHECKPOINT_SECONDS = 60.0
+BATCH_NORM_IMAGES = 64  # training images that batch norm's statistics are measured on before an evaluation
+
+# A resumed training may differ in these: they say where and how often, not what.
+_OPERATIONAL = ("checkpoint_every_steps", "device", "num_workers")
+
+
+class Interrupted(Exception):
+    """The training was asked to end and has written a checkpoint."""
+
+
+def train(
+    config: TrainConfig,
+    data: Path,
+    run: Path,
+    *,
+    resume: Path | None = None,
+    writer: EventWriter,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> None:
+    """Trains on the materialised dataset `data`; leaves model, evaluation and events in `run` (see `events`).
+
+    Args:
+        resume: a checkpoint of the same config and dataset to continue from.
+        interrupted: asked before every step; when true a checkpoint is written and Interrupted raised.
+
+    Raises:
+        DetectorError: what the user can act on, for example NonFiniteLoss, OutOfMemory, DatasetInvalid.
+        Interrupted: see above.
+    """
+    (run / "result.json").unlink(missing_ok=True)
+    writer.write(PhaseEvent(phase="preparing"))
+    with _memory_errors_named(config):
+        training = Training(config, data, run, writer, interrupted, initialise=resume is None)
+        if resume is not None:
+            training.restore(checkpoint.load(resume))
+        training.run_epochs()
+        training.finish()
+
+
+@dataclass
+class Best:
+    """The best evaluation so far. `weights` are those of the average, on the CPU."""
+
+    ap: float
+    epoch: int
+    weights: dict[str, Tensor]
+    # Not in the checkpoint: a resumed training measures the best weights again at its end.
+    measured: tuple[CocoMetrics, CocoResults] | None = None
+
+
+@dataclass
+class Position:
+    """Where a training stands. `batch` equals the steps of an epoch while its evaluation is still to come."""
+
+    epoch: int = 0  # complete ones
+    batch: int = 0  # done in the epoch that has begun
+    step: int = 0
+    evaluations_without_improvement: int = 0
+    early_stopped: bool = False
+
+
+@dataclass
+class Splits:
+    """The images to learn from and those to measure on."""
+
+    train: list[ImageRecord]
+    evaluation: list[ImageRecord]
+    evaluation_name: str = field(default="val")
+
+
+class Training:
+    """One training: its network, its data, and where it stands."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Path,
+        run: Path,
+        writer: EventWriter,
+        interrupted: Callable[[], bool],
+        *,
+        initialise: bool,
+    ) -> None:
+        """`initialise` is false when `restore` follows, so that initial weights need not be fetched again."""
+        self._config = config
+        self._run = run
+        self._writer = writer
+        self._interrupted = interrupted
+        self._index = load(data)
+        self._splits = choose_splits(self._index, config)
+        self._precision = resolve(config)
+        self._device = self._precision.device
+        fix_randomness(config.seed, self._device)
+
+        self._detector = build(config.architecture, config.loss, len(self._index.categories))
+        if initialise:
+            load_initial(self._detector, config.architecture)
+        self._detector.to(self._device).to(memory_format=torch.channels_last)
+        self._average = WeightAverage(self._detector, config.ema_decay)
+        self._optimizer = build_optimizer(self._detector, config.optimizer)
+        self._scaler = self._precision.scaler()
+
+        spec = self._detector.input_spec
+        images = self._splits.train
+        self._training_set = TrainingSet(
+            data,
+            images,
+            self._index.categories,
+            spec,
+            config.augmentation,
+            seed=config.seed,
+            **({"cache_bytes": 0} if config.num_workers else {}),
+        )
+        self._batches = EpochBatches(len(images), config.batch_size, config.seed)
+        self._loader = DataLoader(
+            self._training_set,
+            batch_sampler=self._batches,
+            collate_fn=list,
+            num_workers=config.num_workers,
+            persistent_workers=config.num_workers > 0,
+            pin_memory=self._device.type == "cuda",
+            generator=torch.Generator(),  # else the loader would take a number from torch's own
+        )
+        self._evaluation_set = EvaluationSet(data, self._splits.evaluation, spec)
+        self._batch_norm_set = EvaluationSet(data, _spread(images, BATCH_NORM_IMAGES), spec)
+        self._truth = ground_truth(self._splits.evaluation, self._index.categories)
+        self._class_ids = [category.id for category in self._index.categories]
+
+        self._steps_per_epoch = len(self._batches)
+        self._steps = self._steps_per_epoch * config.epochs
+        self._position = Position()
+        self._best: Best | None = None
+        self._last_checkpoint = time.monotonic()
+        self._progress = ProgressReporter(
+            writer, steps=self._steps, steps_per_epoch=self._steps_per_epoch, epochs=config.epochs
+        )
+        self._metrics = TrainingMetrics(writer, steps=self._steps, steps_per_epoch=self._steps_per_epoch)
+
+    # --- the loop ---
+
+    def run_epochs(self) -> None:
+        """Trains to the last epoch, or until early stopping."""
+        at = self._position
+        self._writer.write(PhaseEvent(phase="training"))
+        self._progress.begin(at.step)
+        self._progress.report(at.step, force=True)
+        while not self._is_over():
+            self._run_steps()
+            done = at.epoch + 1
+            if done % self._config.evaluate_every == 0 or done == self._config.epochs:
+                self._evaluate_epoch(done)
+            at.epoch, at.batch = done, 0
+            self._save_checkpoint()
+
+    def finish(self) -> None:
+        """Measures the best weights, exports them, and writes the result."""
+        best = self._best
+        if best is None:
+            raise CheckpointCorrupt(
+                "The checkpoint says that training is over, but holds no evaluated weights."
+            )
+        detector = self._average.model
+        detector.load_state_dict(best.weights)
+        self._writer.write(PhaseEvent(phase="evaluating"))
+        measured, detections = best.measured or self._measure()
+        self._stop_if_interrupted(save=False)
+
+        self._writer.write(PhaseEvent(phase="exporting"))
+        card = artifacts.card_of(self._config, detector, self._index.categories).model_copy(
+            update={
+                "split": self._splits.evaluation_name,
+                "metrics": measured.metrics,
+                "score_threshold": measured.score_threshold,
+            }
+        )
+        folder = self._run / "artifacts"
+        parity = artifacts.write_model(folder, detector, card, self._evaluation_set)
+        artifacts.write_json(folder / artifacts.DETECTIONS, detections)
+        artifacts.write_json(folder / artifacts.GROUND_TRUTH, self._truth)
+        self._stop_if_interrupted(save=False)
+        outcome = artifacts.Outcome(
+            split=self._splits.evaluation_name,
+            measured=measured,
+            steps=self._position.step,
+            epochs=self._position.epoch,
+            best_epoch=best.epoch,
+            reason="early_stopped" if self._position.early_stopped else None,
+        )
+        artifacts.write_result(self._run, self._config, card, outcome, parity)
+
+    def _is_over(self) -> bool:
+        return self._position.early_stopped or self._position.epoch >= self._config.epochs
+
+    def _run_steps(self) -> None:
+        """The rest of the epoch's steps."""
+        at = self._position
+        self._batches.epoch, self._batches.start = at.epoch, at.batch
+        if at.batch == self._steps_per_epoch:
+            return
+        self._detector.train()
+        for batch in self._loader:
+            self._stop_if_interrupted()
+            self._step(batch)
+            self._progress.report(at.step, force=at.step == self._steps)
+            if self._checkpoint_is_due():
+                self._save_checkpoint()
+
+    def _step(self, batch: list[Sample]) -> None:
+        at = self._position
+        images = [pixels_to_unit(sample.image.to(self._device, non_blocking=True)) for sample in batch]
+        targets = [
+            Target(
+                boxes=sample.boxes.to(self._device, non_blocking=True),
+                labels=sample.labels.to(self._device, non_blocking=True),
+            )
+            for sample in batch
+        ]
+        lr = self._config.optimizer.lr * learning_rate_factor(
+            at.step,
+            steps=self._steps,
+            steps_per_epoch=self._steps_per_epoch,
+            warmup_steps=self._config.warmup_steps,
+            schedule=self._config.schedule,
+        )
+        set_learning_rate(self._optimizer, lr)
+        with self._precision.autocast():
+            losses = self._detector(images, targets)
+            total: Tensor = sum(losses.values())
+        if not math.isfinite(total.item()):
+            raise self._non_finite("loss", losses, batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        if self._config.clip_grad_norm is not None:
+            self._scaler.unscale_(self._optimizer)
+            norm = torch.nn.utils.clip_grad_norm_(self._detector.parameters(), self._config.clip_grad_norm)
+            # The scaler of fp16 skips such a step by itself.
+            if not self._scaler.is_enabled() and not math.isfinite(norm.item()):
+                raise self._non_finite("gradient", losses, batch)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._average.update(self._detector)
+        at.step += 1
+        at.batch += 1
+        self._metrics.add(at.step, losses, lr)
+
+    def _evaluate_epoch(self, epoch: int) -> None:
+        """Measures the average, and keeps it if it is the best so far."""
+        at = self._position
+        self._writer.write(PhaseEvent(phase="evaluating"))
+        self._average.take_buffers(self._detector)
+        batch_norm.measure(self._average.model, self._batch_norm_batches())
+        measured, detections = self._measure()
+        self._writer.write(
+            MetricEvent(
+                split=self._splits.evaluation_name, step=at.step, epoch=float(epoch), values=measured.metrics
+            )
+        )
+        ap = measured.metrics["AP"] if measured.metrics["AP"] is not None else 0.0
+        stopping = self._config.early_stopping
+        if self._best is not None and ap <= self._best.ap + (stopping.min_delta if stopping else 0.0):
+            at.evaluations_without_improvement += 1
+        else:
+            at.evaluations_without_improvement = 0
+        # Of equals the last: it has been trained for longer.
+        if self._best is None or ap >= self._best.ap:
+            weights = {name: value.cpu().clone() for name, value in self._average.model.state_dict().items()}
+            self._best = Best(ap, epoch, weights, (measured, detections))
+        if (
+            stopping is not None
+            and at.evaluations_without_improvement >= stopping.patience
+            and epoch < self._config.epochs
+        ):
+            at.early_stopped = True
+            message = f"No better AP in {stopping.patience} evaluations; training ends after epoch {epoch}."
+            self._writer.write(NoticeEvent(code="early_stopped", message=message))
+        self._writer.write(PhaseEvent(phase="training"))
+
+    def _measure(self) -> tuple[CocoMetrics, CocoResults]:
+        detections = detect(
+            self._average.model,
+            self._evaluation_set,
+            self._class_ids,
+            batch_size=self._config.batch_size,
+            between_batches=self._during_evaluation,
+        )
+        return evaluate(self._truth, detections), detections
+
+    def _batch_norm_batches(self) -> Iterator[list[Tensor]]:
+        for indexes in self._batch_norm_set.batches(self._config.batch_size):
+            self._during_evaluation()
+            yield [
+                pixels_to_unit(torch.from_numpy(self._batch_norm_set.pixels(i)).to(self._device))
+                for i in indexes
+            ]
+
+    def _during_evaluation(self) -> None:
+        self._progress.report(self._position.step)
+        self._stop_if_interrupted(save=not self._is_over())
+
+    # --- ending early, coming back ---
+
+    def _stop_if_interrupted(self, *, save: bool = True) -> None:
+        """`save` is false where the last checkpoint already says everything."""
+        if self._interrupted():
+            if save:
+                self._save_checkpoint()
+            raise Interrupted
+
+    def _checkpoint_is_due(self) -> bool:
+        """Within an epoch: at its end one comes anyway, after the evaluation."""
+        at, every = self._position, self._config.checkpoint_every_steps
+        if at.batch == self._steps_per_epoch:
+            return False
+        return (every is not None and at.step % every == 0) or (
+            time.monotonic() - self._last_checkpoint >= CHECKPOINT_SECONDS
+        )
+
+    def _save_checkpoint(self) -> None:
+        at, best = self._position, self._best
+        written = checkpoint.save(
+            self._run / "checkpoints",
+            at.step,
+            {
+                "config": self._config.model_dump(mode="json"),
+                "config_sha256": config_hash(self._config),
+                "dataset_sha256": dataset_hash(self._index),
+                "classes": [{"id": c.id, "name": c.name} for c in self._index.categories],
+                "position": dict(vars(at)),
+                "model": self._detector.state_dict(),
+                "average": self._average.model.state_dict(),
+                "average_updates": self._average.updates,
+                "optimizer": self._optimizer.state_dict(),
+                "scaler": self._scaler.state_dict(),
+                "metrics": self._metrics.state(),
+                "random_cpu": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
+                "best": None
+                if best is None
+                else {"ap": best.ap, "epoch": best.epoch, "weights": best.weights},
+            },
+        )
+        self._last_checkpoint = time.monotonic()
+        self._writer.write(
+            CheckpointEvent(
+                path=str(written.path.relative_to(self._run)),
+                sha256=written.sha256,
+                bytes=written.bytes,
+                step=at.step,
+                epoch=round(at.epoch + at.batch / self._steps_per_epoch, 6),
+            )
+        )
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continues from a checkpoint of this training. Raises CheckpointCorrupt for another's."""
+        if state["config_sha256"] != config_hash(self._config):
+            changed = _differences(state["config"], self._config.model_dump(mode="json"))
+            raise CheckpointCorrupt(f"The checkpoint is of another config: {', '.join(changed)} differ.")
+        if state["dataset_sha256"] != dataset_hash(self._index):
+            raise CheckpointCorrupt("The checkpoint is of another dataset.")
+        try:
+            self._detector.load_state_dict(state["model"])
+            self._average.model.load_state_dict(state["average"])
+            self._average.updates = state["average_updates"]
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._scaler.load_state_dict(state["scaler"])
+            self._metrics.load_state(state["metrics"], self._device)
+            self._position = Position(**state["position"])
+            self._best = Best(**state["best"]) if state["best"] is not None else None
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointCorrupt(f"The checkpoint does not fit this training: {error}") from error
+        torch.set_rng_state(state["random_cpu"])
+        if self._device.type == "cuda" and len(state["random_cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+
+    def _non_finite(self, what: str, losses: dict[str, Tensor], batch: list[Sample]) -> NonFiniteLoss:
+        names = {image.id: image.file_name for image in self._splits.train}
+        parts = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+        return NonFiniteLoss(
+            f"The {what} of step {self._position.step + 1} is not finite ({parts}); "
+            f"its images are {', '.join(names[sample.image_id] for sample in batch)}.",
+            hint="Lower optimizer.lr, set clip_grad_norm, or turn amp off; then look at these images' boxes.",
+        )
+
+
+def choose_splits(index: DatasetIndex, config: TrainConfig) -> Splits:
+    """The images of `train_split` and `eval_split`. Raises DatasetInvalid without images or boxes."""
+    present = index.splits()
+    name = config.eval_split
+    if name == "auto":
+        name = next((split for split in ("val", "test") if split in present), "val")
+    for split in (config.train_split, name):
+        if split not in present:
+            raise DatasetInvalid(
+                f"The dataset has no split {split!r}; it has {', '.join(sorted(present)) or 'none'}.",
+                hint="Set train_split and eval_split to splits of the dataset.",
+            )
+    training = [image for image in index.images if image.split == config.train_split]
+    if not any(not a.iscrowd for image in training for a in image.annotations):
+        raise DatasetInvalid(
+            f"No image of split {config.train_split!r} has a box: there is nothing to learn."
+        )
+    return Splits(training, [image for image in index.images if image.split == name], name)
+
+
+def config_hash(config: TrainConfig) -> str:
+    """SHA-256 of everything in the config that decides the result."""
+    decisive = config.model_dump(mode="json", exclude=set(_OPERATIONAL))
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def dataset_hash(index: DatasetIndex) -> str:
+    """SHA-256 of the dataset's index."""
+    return hashlib.sha256(msgspec.json.encode(index)).hexdigest()
+
+
+def _spread(images: list[ImageRecord], count: int) -> list[ImageRecord]:
+    """At most `count` images, evenly from the whole list."""
+    if len(images) <= count:
+        return images
+    return [images[i * len(images) // count] for i in range(count)]
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [name for name in now if name not in _OPERATIONAL and before.get(name) != now[name]]
+
+
+@contextmanager
+def _memory_errors_named(config: TrainConfig) -> Iterator[None]:
+    """Running out of memory is OutOfMemory, with what to do about it."""
+    hint = "Use a smaller batch_size or image_size."
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"The GPU has no memory left for batch_size {config.batch_size}: {error}", hint=hint
+        ) from error
+    except MemoryError as error:
+        raise OutOfMemory(f"No memory left for batch_size {config.batch_size}.", hint=hint) from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise OutOfMemory(f"No memory left for batch_size {config.batch_size}: {error}", hint=hint) from error
