@@ -1,0 +1,1 @@
+"""The supervisor, driven with a small fake detector; real rows, real blobs, real processes."""

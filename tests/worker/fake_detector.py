@@ -1,0 +1,153 @@
+"""Speaks the detector's protocol (`detector.events`) and does nothing else, as told by the config.
+
+The config is `{"fake": {...}}` with, all optional:
+
+    steps, pace             how many steps, seconds each
+    checkpoint_every        steps between checkpoints
+    fail_at, code           a step to fail at, and the error code (default internal_error)
+    crash_at, signal, exit_code   a step to die at, by a signal or an exit code
+    hang_at                 a step to stop telling anything
+    stubborn                whether SIGTERM is ignored
+    slow_finish             seconds between the last step and the result
+    mark                    a file that gets a line "step pid" for every step, for tests to look at
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from detector.events import (
+    EXIT_COMPLETE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    CheckpointEvent,
+    ErrorEvent,
+    EventWriter,
+    MetricEvent,
+    NoticeEvent,
+    PhaseEvent,
+    ProgressEvent,
+)
+from detector.lifeline import tie_to_supervisor
+
+CLASSES = [{"id": 3, "name": "disc"}, {"id": 7, "name": "star"}]
+METRICS = {"AP": 0.5, "AP50": 0.8, "AP75": None}
+
+
+def train(run: Path, config: dict[str, Any], resume: Path | None) -> int:
+    fake = config.get("fake", {})
+    interrupted: list[int] = []
+    if fake.get("stubborn"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGTERM, lambda number, _: interrupted.append(number))
+    writer = EventWriter(run)
+    (run / "checkpoints").mkdir()
+    (run / "artifacts").mkdir()
+    step = json.loads(resume.read_bytes())["step"] if resume else 0
+    steps = fake.get("steps", 4)
+    sys.stderr.write(f"fake training from step {step}\n")
+    writer.write(PhaseEvent(phase="training"))
+    while step < steps:
+        time.sleep(fake.get("pace", 0.02))
+        step += 1
+        if "mark" in fake:
+            with Path(fake["mark"]).open("a") as file:
+                file.write(f"{step} {os.getpid()}\n")
+        if step == fake.get("fail_at"):
+            sys.stderr.write("about to fail\n")
+            writer.write(
+                ErrorEvent(code=fake.get("code", "internal_error"), message="As asked.", hint="Ask less.")
+            )
+            return EXIT_FAILED
+        if step == fake.get("crash_at"):
+            if "signal" in fake:
+                os.kill(os.getpid(), fake["signal"])
+            return int(fake.get("exit_code", 5))
+        while step == fake.get("hang_at"):
+            time.sleep(0.05)
+        writer.write(MetricEvent(split="train", step=step, epoch=step / steps, values={"loss": 1.0 / step}))
+        writer.write(
+            ProgressEvent(epoch=1, epochs=1, step=step, steps=steps, fraction=step / steps, eta_seconds=None)
+        )
+        if interrupted or step % fake.get("checkpoint_every", 1) == 0:
+            writer.write(_checkpoint(run, step, steps))
+        if interrupted:
+            return EXIT_INTERRUPTED
+    writer.write(PhaseEvent(phase="exporting"))
+    writer.write(NoticeEvent(code="fake", message="This is no training."))
+    time.sleep(fake.get("slow_finish", 0.0))
+    artifacts = []
+    for name, media_type in (("model.onnx", "application/octet-stream"), ("model.json", "application/json")):
+        data = f"{name} after {steps} steps".encode()
+        (run / "artifacts" / name).write_bytes(data)
+        artifacts.append(
+            {
+                "name": name,
+                "path": f"artifacts/{name}",
+                "media_type": media_type,
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "bytes": len(data),
+            }
+        )
+    _result(
+        run,
+        {
+            "architecture": "fake",
+            "loss": "harmonic",
+            "classes": CLASSES,
+            "config": config,
+            "split": "val",
+            "metrics": METRICS,
+            "per_class": [{"id": 3, "name": "disc", "AP": 0.5, "AP50": 0.8, "boxes": 2}],
+            "steps": steps,
+            "epochs": 1,
+            "best_epoch": 1,
+            "reason": fake.get("reason"),
+            "parity": {},
+            "artifacts": artifacts,
+        },
+    )
+    return EXIT_COMPLETE
+
+
+def _checkpoint(run: Path, step: int, steps: int) -> CheckpointEvent:
+    data = json.dumps({"step": step}).encode()
+    path = run / "checkpoints" / f"step-{step:08d}.pt"
+    path.with_suffix(".tmp").write_bytes(data)
+    path.with_suffix(".tmp").rename(path)
+    return CheckpointEvent(
+        path=f"checkpoints/{path.name}",
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+        step=step,
+        epoch=step / steps,
+    )
+
+
+def _result(run: Path, result: dict[str, Any]) -> None:
+    (run / "result.tmp").write_text(json.dumps(result))
+    (run / "result.tmp").rename(run / "result.json")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("command", choices=["train"])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--supervised", action="store_true")
+    options = parser.parse_args()
+    tie_to_supervisor()
+    return train(options.run, json.loads(options.config.read_text()), options.resume)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

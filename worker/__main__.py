@@ -1,0 +1,95 @@
+"""`python -m worker --queue train`: one worker process, with the flags Celery needs for it."""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+import threading
+import warnings
+from typing import get_args
+
+from celery import signals
+from celery.exceptions import SecurityWarning
+
+from store import settings as store_settings
+from store.blobs import open_blobs
+from store.caretaker import Caretaker
+from store.errors import SettingsInvalid
+from store.queue import Hints
+from store.sessions import Database
+from worker.app import create_app
+from worker.cache import DatasetCache
+from worker.kinds import Workshop
+from worker.settings import Queue, WorkerSettings
+from worker.supervise import Supervisor
+from worker.tasks import register
+
+log = logging.getLogger("worker")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs until SIGTERM or Ctrl-C: then the job at hand is given back after a checkpoint."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description="Works on the jobs of one queue.")
+    parser.add_argument("--queue", choices=get_args(Queue), required=True)
+    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=options.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy in ("celery.app.trace", "celery.worker.strategy", "kombu"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        settings = store_settings.read(WorkerSettings)
+    except SettingsInvalid as error:
+        parser.exit(2, f"{error}\n")
+    _work(settings, options.queue, options.log_level)
+    return 0
+
+
+def _work(settings: WorkerSettings, queue: str, log_level: str) -> None:
+    database = Database(settings.database_url)
+    blobs = open_blobs(settings)
+    stopping = threading.Event()
+    host = socket.gethostname()
+    hints = Hints(settings)
+    shop = Workshop(database, blobs, DatasetCache(settings.data / "cache", blobs), hints, settings)
+    supervisor = Supervisor(shop, worker=f"{queue}@{host}:{os.getpid()}", stopping=stopping)
+    supervisor.runs.sweep()
+    app = create_app(settings)
+    register(app, supervisor, queue)
+    caretaker = Caretaker(database, hints, settings)
+
+    # Celery finishes the task at hand before it ends; telling the supervisor is what makes that soon.
+    @signals.worker_shutting_down.connect(weak=False)
+    def stop(**_: object) -> None:
+        stopping.set()
+
+    @signals.worker_ready.connect(weak=False)
+    def ready(**_: object) -> None:
+        log.info("ready for the %s queue", queue)
+        caretaker.start()
+
+    # In a container everybody is root, and without pickle that gives nothing away.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    try:
+        app.Worker(
+            queues=[queue],
+            hostname=f"{queue}@{host}-{os.getpid()}",
+            pool="threads",
+            concurrency=1,
+            loglevel=log_level,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            optimization="fair",
+            quiet=True,
+        ).start()
+    finally:
+        stopping.set()
+        caretaker.stop()
+        database.dispose()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

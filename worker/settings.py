@@ -1,0 +1,27 @@
+"""What a worker reads from the environment, beside the settings of the store."""
+
+import sys
+from typing import Literal
+
+from pydantic import Field
+
+from store.settings import StoreSettings
+
+Queue = Literal["train", "ingest"]
+
+
+class WorkerSettings(StoreSettings):
+    """`HARMONICDET_*`; times are seconds."""
+
+    detector_command: list[str] = Field([sys.executable, "-m", "detector"], min_length=1)
+    """How the detector is started, as a JSON list: the place for a wrapper such as `nice`."""
+    poll_seconds: float = Field(0.1, gt=0.0)
+    """How often a supervisor looks at its child process."""
+    apply_seconds: float = Field(0.5, ge=0.0)
+    """Shortest time between two transactions that turn events into rows."""
+    cancel_grace_seconds: float = Field(1.0, ge=0.0)
+    """How long a cancelled child may take to end before its process group is killed."""
+    shutdown_grace_seconds: float = Field(10.0, ge=0.0)
+    """How long a child may take to write its checkpoint when the worker is told to stop."""
+    stall_seconds: float = Field(900.0, gt=0.0)
+    """A child that has written neither event nor log for this long is taken for hung and killed."""

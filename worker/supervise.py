@@ -1,0 +1,414 @@
+"""One claimed job from claim to end: start the detector, turn its events into rows, carry requests to it.
+
+Every write is fenced by the claim's token, so a supervisor that has lost its job can do no harm; it finds
+out, kills its child and walks away.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from detector.events import (
+    EXIT_COMPLETE,
+    EXIT_INTERRUPTED,
+    AnyEvent,
+    CheckpointEvent,
+    ErrorEvent,
+    EventReader,
+    MetricEvent,
+    NoticeEvent,
+    PhaseEvent,
+    ProgressEvent,
+)
+from store import jobs
+from store.blobs import Blob
+from store.errors import BlobCorrupt, BlobNotFound, CancelRequested, Fenced, StorageFull, Unavailable
+from store.jobs import Claim
+from store.tables import JobKind, RequestedAction
+from worker import oom
+from worker.child import Child
+from worker.failures import JobFailed, log_tail, problem, status_reason
+from worker.kinds import Ending, Kind, Workshop
+from worker.lease import Lease
+from worker.rundirs import RunDirectories
+from worker.train import Train
+from worker.validate import Validate
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+KINDS: Mapping[JobKind, Kind] = {JobKind.TRAIN: Train(), JobKind.VALIDATE: Validate()}
+
+
+class Supervisor:
+    """Works for one queue of this process. `stopping` is set when the process is told to end."""
+
+    def __init__(
+        self,
+        shop: Workshop,
+        *,
+        worker: str,
+        stopping: threading.Event,
+        kinds: Mapping[JobKind, Kind] = KINDS,
+    ) -> None:
+        self._shop = shop
+        self._worker = worker
+        self._stopping = stopping
+        self._kinds = kinds
+        self.runs = RunDirectories(shop.settings.data / "runs")
+
+    def work_off(self, job_id: str, queue: str) -> None:
+        """Follows a hint, then claims what else is due in the queue, so that no job waits for the broker."""
+        if not self.work(job_id):
+            return
+        while not self._stopping.is_set():
+            due = self._shop.database.run(lambda session: jobs.next_due(session, queue))
+            if due is None or not self.work(due):
+                return
+
+    def work(self, job_id: str) -> bool:
+        """Claims the job and works on it to its end, of whatever sort. False: it is not to be had."""
+        if self._stopping.is_set():
+            return False
+        settings = self._shop.settings
+        since = time.monotonic()
+        claim = self._shop.database.run(
+            lambda session: jobs.claim(
+                session, job_id, worker=self._worker, lease_seconds=settings.lease_seconds
+            )
+        )
+        if claim is None:
+            log.info("%s is not to be had", job_id)
+            return False
+        log.info("%s claimed, attempt %d", job_id, claim.attempt)
+        with self.runs.open(claim.job_id, claim.token) as run:
+            _Attempt(self._shop, claim, self._kinds[claim.kind], run, self._stopping, since).work()
+        return True
+
+
+class _Order(Enum):
+    """Why the child was told to end."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"  # with a checkpoint: by the user, or because the worker has to go
+    STALL = "stall"
+
+
+class _Attempt:
+    """One claim of one job."""
+
+    def __init__(
+        self, shop: Workshop, claim: Claim, kind: Kind, run: Path, stopping: threading.Event, since: float
+    ) -> None:
+        self._shop = shop
+        self._claim = claim
+        self._kind = kind
+        self._run = run
+        self._stopping = stopping
+        self._log = run / "log.txt"
+        self._logged = ""
+        self._child: Child | None = None
+        self._order: _Order | None = None
+        self._error: ErrorEvent | None = None
+        self._pending: list[AnyEvent] = []
+        self._reader = EventReader(run)
+        settings = shop.settings
+        self._lease = Lease(
+            self._beat,
+            since=since,
+            every=settings.heartbeat_seconds,
+            ttl=settings.lease_seconds,
+            margin=settings.lease_margin_seconds,
+            on_lost=self._fence,
+        )
+
+    def work(self) -> None:
+        """Returns when the job has ended, was given back, or is somebody else's."""
+        try:
+            with self._lease:
+                try:
+                    end = self._work()
+                except Fenced:
+                    raise
+                except JobFailed as failure:
+                    end = self._failed(failure)
+                except (OSError, StorageFull) as error:  # another attempt may fare better
+                    log.exception("%s: attempt %d broke off", self._claim.job_id, self._claim.attempt)
+                    self._note(f"The worker could not go on: {error}")
+                    end = self._released(stalled=True, reason="worker_lost")
+                except Exception as error:
+                    log.exception("%s: attempt %d failed", self._claim.job_id, self._claim.attempt)
+                    self._note(f"The worker failed: {error!r}")
+                    end = self._failed(JobFailed("internal_error", f"The worker failed: {error}"))
+                finally:
+                    if self._child is not None:
+                        self._child.reap()
+                self._end(end)
+        except Fenced:
+            log.warning("%s: attempt %d is no longer ours", self._claim.job_id, self._claim.attempt)
+
+    # The course of it
+
+    def _work(self) -> Ending:
+        self._begin()
+        oom_kills = oom.kills()
+        resume = self._fetch_checkpoint()
+        arguments = self._kind.prepare(self._shop, self._claim, self._run)
+        if resume is not None:
+            arguments += ["--resume", str(resume)]
+        self._lease.check()
+        if self._lease.requested is RequestedAction.CANCEL:
+            return self._cancelled
+        if self._should_pause():
+            return self._released(stalled=False, reason=None)
+        self._child = Child([*self._shop.settings.detector_command, *arguments, "--supervised"], self._log)
+        log.info("%s: %s runs as process %d", self._claim.job_id, arguments[0], self._child.pid)
+        code = self._watch(self._child)
+        self._store_events()
+        log.info("%s: process %d has ended with %d", self._claim.job_id, self._child.pid, code)
+        return self._conclude(code, oom_kills)
+
+    def _end(self, end: Ending) -> None:
+        """The job's last transaction. A cancel that was asked for in time wins over every other end."""
+        tail = log_tail(self._log)
+
+        def last(session: Session) -> list[tuple[str, str]]:
+            jobs.set_log_tail(session, self._claim, tail)
+            return end(session)
+
+        try:
+            startable = self._write(last)
+        except CancelRequested:
+            startable = self._write(self._cancelled)
+        for job_id, queue in startable:
+            self._shop.hints.send(job_id, queue)
+
+    def _begin(self) -> None:
+        """The log goes on where the last attempt's ended."""
+        if self._claim.attempt == 1:
+            return
+        with self._shop.database.read() as session:
+            before = jobs.get(session, self._claim.project_id, self._claim.job_id).log_tail
+        step = self._claim.checkpoint_step
+        start = f"from step {step}" if self._claim.checkpoint_key else "from the start"
+        self._log.write_text(f"{before}--- attempt {self._claim.attempt}, {start} ---\n")
+
+    def _fetch_checkpoint(self) -> Path | None:
+        """The newest checkpoint that can be read back, in the run directory."""
+        destination = self._run / "resume.pt"
+        while (key := self._claim.checkpoint_key) is not None:
+            try:
+                self._shop.blobs.fetch(key, destination, self._claim.checkpoint_sha256 or "")
+            except (BlobNotFound, BlobCorrupt) as error:
+                lost = f"The checkpoint of step {self._claim.checkpoint_step} cannot be read back: {error}"
+                self._note(lost)
+                self._claim = self._write(lambda session: jobs.forget_checkpoint(session, self._claim))
+                if self._claim.checkpoint_key is None:
+                    raise JobFailed("checkpoint_corrupt", f"{lost} There is none before it.") from error
+            else:
+                return destination
+        return None
+
+    def _watch(self, child: Child) -> int:
+        """Lives with the child until it has ended; returns its exit code."""
+        settings = self._shop.settings
+        kill_at = float("inf")
+        apply_at = 0.0
+        sign, signed_at = self._sign_of_life(), time.monotonic()
+        while (code := child.poll()) is None:
+            now = time.monotonic()
+            if now >= apply_at:
+                try:
+                    self._apply_events()
+                except Unavailable as error:  # the events are kept for the next round
+                    log.warning("%s: events wait for the database: %s", self._claim.job_id, error)
+                apply_at = time.monotonic() + settings.apply_seconds
+            self._lease.check()
+            if self._order is not _Order.CANCEL and self._lease.requested is RequestedAction.CANCEL:
+                self._order = _Order.CANCEL
+                child.terminate()
+                kill_at = min(kill_at, now + settings.cancel_grace_seconds)
+            elif self._order is None and self._should_pause():
+                self._order = _Order.PAUSE
+                child.terminate()
+                kill_at = now + settings.shutdown_grace_seconds
+            if (seen := self._sign_of_life()) != sign:
+                sign, signed_at = seen, now
+            elif self._order is None and now - signed_at > settings.stall_seconds:
+                self._order = _Order.STALL
+                kill_at = now
+            if now >= kill_at:
+                child.kill()
+            self._lease.wait(settings.poll_seconds)
+        return code
+
+    def _should_pause(self) -> bool:
+        return self._stopping.is_set() or self._lease.requested is RequestedAction.PAUSE
+
+    def _conclude(self, code: int, oom_kills: int) -> Ending:
+        """What the child's end means for the job."""
+        if self._order is _Order.CANCEL:
+            return self._cancelled
+        if code == EXIT_COMPLETE and (self._run / "result.json").exists():
+            return self._kind.result(self._shop, self._claim, self._run)
+        if self._order is _Order.PAUSE:
+            return self._released(stalled=False, reason=None)
+        if self._order is _Order.STALL:
+            self._note(f"Killed: no sign of life for {self._shop.settings.stall_seconds:g} s.")
+            return self._released(stalled=True, reason="worker_lost")
+        if self._error is not None:
+            return self._failed(JobFailed(self._error.code, self._error.message, self._error.hint))
+        if code == -9 and oom.kills() > oom_kills:
+            return self._failed(
+                JobFailed("out_of_memory", "The kernel killed the detector: no memory was left.")
+            )
+        if code < 0 or code == EXIT_INTERRUPTED:  # a stranger's signal
+            self._note(f"The detector was ended from outside (exit code {code}).")
+            return self._released(stalled=True, reason="worker_lost")
+        return self._failed(JobFailed("internal_error", f"The detector ended with exit code {code}."))
+
+    # Events to rows
+
+    def _apply_events(self) -> None:
+        """Reads what the child has told since the last call and stores it in one fenced transaction."""
+        self._pending += self._reader.read()
+        if not self._pending:
+            return
+        events = self._pending
+        for event in events:
+            if isinstance(event, ErrorEvent):
+                self._error = event
+        shipped = self._ship_checkpoint(events)
+        unneeded = self._shop.database.run(
+            lambda session: self._store(session, events, shipped), repeatable=True
+        )
+        self._pending = []
+        for key in unneeded:
+            self._shop.blobs.delete(key)
+
+    def _ship_checkpoint(self, events: list[AnyEvent]) -> tuple[CheckpointEvent, Blob] | None:
+        """Copies the newest checkpoint to the blobs, under the claim's token; the row follows the bytes."""
+        for event in reversed(events):
+            if isinstance(event, CheckpointEvent):
+                key = f"jobs/{self._claim.job_id}/{self._claim.token}/step-{event.step:08d}.pt"
+                try:
+                    return event, self._shop.blobs.put_file(self._run / event.path, key=key)
+                except (OSError, StorageFull) as error:
+                    # Gone already, for the trainer keeps the last few only, or no room: a later one may do.
+                    log.warning("%s: checkpoint %s is not kept: %s", self._claim.job_id, event.path, error)
+        return None
+
+    def _store(
+        self, session: Session, events: list[AnyEvent], shipped: tuple[CheckpointEvent, Blob] | None
+    ) -> list[str]:
+        """Blob keys of checkpoints that are no longer needed once this is committed."""
+        claim = self._claim
+        metrics: list[tuple[str, int, float, dict[str, Any]]] = []
+        progress: ProgressEvent | None = None
+        for event in events:
+            if isinstance(event, PhaseEvent):
+                jobs.set_phase(session, claim, event.phase)
+            elif isinstance(event, ProgressEvent):
+                progress = event
+            elif isinstance(event, MetricEvent):
+                metrics.append((event.split, event.step, event.epoch, event.values))
+            elif isinstance(event, NoticeEvent):
+                jobs.append_event(
+                    session, claim, "job.notice", {"code": event.code, "message": event.message}
+                )
+        if metrics:
+            jobs.record_metrics(session, claim, metrics)
+        if progress is not None:
+            jobs.set_progress(session, claim, progress.model_dump(exclude={"type"}))
+        if shipped is None:
+            return []
+        checkpoint, blob = shipped
+        jobs.record_checkpoint(
+            session,
+            claim,
+            key=blob.key,
+            sha256=blob.sha256,
+            bytes=blob.bytes,
+            step=checkpoint.step,
+            epoch=checkpoint.epoch,
+        )
+        return jobs.drop_checkpoints(session, claim)
+
+    def _store_events(self) -> None:
+        """The last events, which must not be lost."""
+        self._insist(self._apply_events)
+
+    # Heartbeat, log, ends
+
+    def _beat(self) -> RequestedAction | None:
+        tail = log_tail(self._log)
+
+        def beat(session: Session) -> RequestedAction | None:
+            requested = jobs.heartbeat(session, self._claim, self._shop.settings.lease_seconds)
+            if tail != self._logged:
+                jobs.set_log_tail(session, self._claim, tail)
+            return requested
+
+        requested = self._shop.database.run(beat, repeatable=True)
+        self._logged = tail
+        return requested
+
+    def _fence(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+
+    def _cancelled(self, session: Session) -> list[tuple[str, str]]:
+        jobs.cancel_now(session, self._claim)
+        return []
+
+    def _released(self, *, stalled: bool, reason: str | None) -> Ending:
+        def release(session: Session) -> list[tuple[str, str]]:
+            jobs.release(session, self._claim, stalled=stalled, reason=reason)
+            return []
+
+        return release
+
+    def _failed(self, failure: JobFailed) -> Ending:
+        own = self._kind.failure(self._shop, self._claim, self._run, failure)
+        if own is not None:
+            return own
+        error = problem(failure, self._log)
+
+        def fail(session: Session) -> list[tuple[str, str]]:
+            jobs.fail(session, self._claim, reason=status_reason(failure.code), error=error)
+            return []
+
+        return fail
+
+    def _note(self, line: str) -> None:
+        with self._log.open("a") as file:
+            file.write(line + "\n")
+
+    def _sign_of_life(self) -> tuple[int, int]:
+        return _size(self._log), _size(self._run / "events.jsonl")
+
+    def _write(self, write: Callable[[Session], T]) -> T:
+        return self._insist(lambda: self._shop.database.run(write, repeatable=True))
+
+    def _insist(self, act: Callable[[], T]) -> T:
+        """Repeats while the database is away, as long as the lease lives."""
+        while True:
+            self._lease.check()
+            try:
+                return act()
+            except Unavailable as error:
+                log.warning("%s: the database is away: %s", self._claim.job_id, error)
+                self._lease.wait(0.5)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
