@@ -1,0 +1,1 @@
+"""The HTTP process. No torch: trained models run in ONNX Runtime."""

@@ -1,0 +1,39 @@
+"""`python -m api`: the HTTP process as containers start it, with everything from the environment."""
+
+import logging
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from api.settings import ListenRefused, Settings, check_listen
+from store.errors import SettingsInvalid
+from store.settings import read
+
+
+def main() -> int:
+    """Serves until SIGTERM. 1 when a setting is wrong or the address is open to strangers."""
+    logging.basicConfig(
+        level="INFO", stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        settings = read(Settings)
+        check_listen(settings.host, allow_unauthenticated=settings.allow_unauthenticated)
+        app = create_app(settings)
+    except (SettingsInvalid, ListenRefused) as error:
+        logging.error("%s", error)
+        return 1
+    # An open event stream would otherwise hold up the end for as long as its job takes.
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

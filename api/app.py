@@ -1,0 +1,64 @@
+"""The HTTP application: `create_app`, which uvicorn calls as a factory."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from api import errors, openapi
+from api.middleware import BodyLimit, RequestContext
+from api.routes import architectures, datasets, jobs, models, predictions, system
+from api.services import opened
+from api.settings import Settings
+from store.settings import read
+
+# They count the bytes of their bodies themselves.
+_STREAMING = re.compile(r"/v1/datasets|/v1/models/[^/]+/predict")
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; without `settings`, with those of the environment.
+
+    Raises `SettingsInvalid` when they are wrong. It starts only on a database that has been migrated.
+    """
+    settings = settings or read(Settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with opened(settings) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="HarmonicDet",
+        version=_version(),
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
+        # FastAPI's pages load their scripts from a CDN; `routes.system` has one that needs none.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    errors.register(app)
+    app.add_middleware(BodyLimit, limit=settings.body_limit_bytes, streaming=_STREAMING)
+    app.add_middleware(RequestContext)
+    for module in (datasets, architectures, jobs, models, predictions, system):
+        app.include_router(module.router)
+    app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _version() -> str:
+    try:
+        return version("harmonicdet")
+    except PackageNotFoundError:  # run from its source, as in the container
+        return "0.1.0"

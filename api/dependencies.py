@@ -1,0 +1,82 @@
+"""The only file that says Depends."""
+
+from typing import Annotated, Literal
+
+from fastapi import Depends, Header, Path, Query, Request
+from pydantic import AfterValidator
+
+from api.schemas.common import printable
+from api.services import Services
+from api.settings import Settings
+from store.sessions import Database
+from store.tables import DEFAULT_PROJECT
+
+
+async def services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+
+
+async def database(services: ServicesDep) -> Database:
+    return services.database
+
+
+async def settings(services: ServicesDep) -> Settings:
+    return services.settings
+
+
+async def project() -> str:
+    """The tenant. There are no keys yet, so everybody is the default project."""
+    return DEFAULT_PROJECT
+
+
+DatabaseDep = Annotated[Database, Depends(database)]
+SettingsDep = Annotated[Settings, Depends(settings)]
+ProjectDep = Annotated[str, Depends(project)]
+
+# Parameters
+
+_ID = "[0-9a-z]{26}$"
+DatasetId = Annotated[
+    str,
+    Path(pattern=f"^ds_{_ID}", description="Id of a dataset.", examples=["ds_01jz4m8x0v3s7q9k2b5c6d7e8f"]),
+]
+JobId = Annotated[
+    str, Path(pattern=f"^job_{_ID}", description="Id of a job.", examples=["job_01jz4m9a6hcy0p3t1w5x7z9b2d"])
+]
+ModelId = Annotated[
+    str,
+    Path(pattern=f"^mdl_{_ID}", description="Id of a model.", examples=["mdl_01jz4mp2q7r9s1t3v5w7x9y1z3"]),
+]
+ArtifactName = Annotated[
+    str,
+    Path(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Name of a file.", examples=["model.onnx"]
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=100, description="Most items on a page.")]
+After = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[a-z]+_[0-9a-z]{26}$", description="Id after which the page begins: the `last_id` before."
+    ),
+]
+AfterNumber = Annotated[
+    int | None,
+    Query(
+        ge=-1, lt=2**31, description="Number after which the page begins: the `last_id` of the one before."
+    ),
+]
+OrderBy = Annotated[Literal["asc", "desc"], Query(description="`desc` lists the newest first.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Makes a repeated request harmless for a day: same key, same request, same answer.",
+    ),
+    AfterValidator(lambda value: value if value is None else printable(value)),
+]

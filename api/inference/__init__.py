@@ -1,0 +1,1 @@
+"""Predictions in the HTTP process: models in memory, a bounded number of threads, no torch."""

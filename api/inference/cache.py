@@ -1,0 +1,70 @@
+"""Models in memory: loaded once however many ask, off the event loop; the one used longest ago makes room."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from detector.runtime import OnnxDetector
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to detect; `size` is that of its ONNX file in bytes."""
+
+    detector: OnnxDetector
+    size: int
+
+
+class ModelCache:
+    """Least-recently-used cache of at most `most` models of together at most `most_bytes`.
+
+    One model is always kept, even when it is larger than `most_bytes`. Belongs to one event loop.
+    """
+
+    def __init__(self, load: Callable[[str], LoadedModel], *, most: int, most_bytes: int) -> None:
+        """`load(model_id)` runs in a thread of its own, so that a slow load holds up no prediction."""
+        self._load = load
+        self._most = most
+        self._most_bytes = most_bytes
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[LoadedModel]] = {}
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="model-load")
+
+    async def get(self, model_id: str) -> OnnxDetector:
+        """The model, loaded first if need be. Raises what `load` raises; the next call then tries again."""
+        found = self._loaded.get(model_id)
+        if found is not None:
+            self._loaded.move_to_end(model_id)
+            return found.detector
+        task = self._loading.get(model_id)
+        if task is None:
+            task = asyncio.create_task(self._fetch(model_id))
+            self._loading[model_id] = task
+            task.add_done_callback(lambda done: self._arrived(model_id, done))
+        # One waiter's cancellation must not end the load for the others.
+        return (await asyncio.shield(task)).detector
+
+    def forget(self, model_id: str) -> None:
+        """Drop a model that was deleted."""
+        self._loaded.pop(model_id, None)
+
+    def close(self) -> None:
+        """Let go of every model and of the loading thread."""
+        self._loader.shutdown(wait=True, cancel_futures=True)
+        self._loaded.clear()
+
+    async def _fetch(self, model_id: str) -> LoadedModel:
+        return await asyncio.get_running_loop().run_in_executor(self._loader, self._load, model_id)
+
+    def _arrived(self, model_id: str, task: asyncio.Task[LoadedModel]) -> None:
+        del self._loading[model_id]
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._loaded[model_id] = task.result()
+        while len(self._loaded) > 1 and (len(self._loaded) > self._most or self._bytes() > self._most_bytes):
+            self._loaded.popitem(last=False)
+
+    def _bytes(self) -> int:
+        return sum(model.size for model in self._loaded.values())

@@ -1,0 +1,150 @@
+"""The OpenAPI description is the contract: every error declared as a problem, an example on every body."""
+
+from collections import defaultdict
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from api.errors import MEDIA_TYPE, Invalid, status_of
+from api.schemas.common import Problem
+from store.errors import Unavailable
+
+Responses = dict[int | str, dict[str, Any]]
+
+DESCRIPTION = """\
+Upload a dataset, ask for a training, watch it, read its mAP, and send images to the trained model.
+
+Every object has `id`, `object`, `created_at` and `metadata`; times are UTC (RFC 3339); lists are pages, to be
+followed with `after`. Every error is an `application/problem+json` (RFC 9457): programs look at its `code`,
+people at its `detail`. Every answer carries `X-Request-ID`.
+"""
+TAGS = [
+    {"name": "datasets", "description": "Immutable, validated sets of images and boxes."},
+    {"name": "architectures", "description": "Detectors that can be trained, and their options."},
+    {"name": "jobs", "description": "Asynchronous work: its status, events, metrics and logs."},
+    {"name": "models", "description": "Trained detectors and their files."},
+    {"name": "predictions", "description": "Detections on images."},
+    {"name": "system", "description": "Whether the service is there."},
+]
+BINARY = {"type": "string", "format": "binary"}
+
+
+class InternalError(Exception):
+    """Something went wrong on our side. The server's log tells what, under this request_id."""
+
+    code = "internal_error"
+
+
+def problems(*errors: type[Exception], also: Responses | None = None) -> Responses:
+    """`responses` of a route that may end in these errors, one example each, and `also` in these answers."""
+    grouped: dict[int, list[type[Exception]]] = defaultdict(list)
+    for error in errors:
+        grouped[status_of(error)].append(error)
+    answers = dict(also or {})
+    for status, several in sorted(grouped.items()):
+        answers[status] = _problem_response(status, several)
+    return answers
+
+
+def _problem_response(status: int, errors: list[type[Exception]]) -> dict[str, Any]:
+    examples = {}
+    for error in errors:
+        detail = " ".join((error.__doc__ or "").split())
+        code: str = vars(error)["code"]  # every error that reaches a client names its own
+        examples[code] = {"summary": detail, "value": _example(status, code, detail)}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}}
+    return {"description": HTTPStatus(status).phrase, "content": content}
+
+
+def _example(status: int, code: str, detail: str) -> dict[str, Any]:
+    value = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "instance": "/v1/…",
+        "request_id": "req_01jz4m8x0v3s7q9k2b5c6d7e8f",
+    }
+    if code == Invalid.code:
+        value["detail"] = "/config/epochs: Input should be greater than or equal to 1"
+        value["errors"] = [
+            {
+                "pointer": "/config/epochs",
+                "code": "greater_than_equal",
+                "detail": "Input should be greater than or equal to 1",
+            }
+        ]
+    return value
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The description of `app`, made once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=TAGS,
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        )
+        _add_components(schema)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                _finish(operation, schema["components"]["schemas"])
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _add_components(schema: dict[str, Any]) -> None:
+    components = schema.setdefault("components", {})
+    _, definitions = models_json_schema(
+        [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
+    )
+    components.setdefault("schemas", {}).update(definitions["$defs"])
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    components["headers"] = {
+        "X-Request-ID": {
+            "description": "The request's id: the client's own when it sent a plain one.",
+            "schema": {"type": "string"},
+            "example": "req_01jz4m8x0v3s7q9k2b5c6d7e8f",
+        }
+    }
+
+
+def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    responses: dict[str, Any] = operation["responses"]
+    declared = responses.get("422", {}).get("content", {})
+    if "application/json" in declared:  # FastAPI's own, put there for every operation with parameters
+        responses.pop("422")
+    for error in (Invalid, InternalError, Unavailable):
+        if error is Invalid and not (operation.get("parameters") or operation.get("requestBody")):
+            continue
+        status = str(status_of(error))
+        made = _problem_response(int(status), [error])
+        if status in responses:
+            responses[status]["content"][MEDIA_TYPE]["examples"].update(
+                made["content"][MEDIA_TYPE]["examples"]
+            )
+        else:
+            responses[status] = made
+    operation["responses"] = dict(sorted(responses.items()))
+    for response in responses.values():
+        response.setdefault("headers", {})["X-Request-ID"] = {"$ref": "#/components/headers/X-Request-ID"}
+        _add_examples(response.get("content", {}), schemas)
+    _add_examples(operation.get("requestBody", {}).get("content", {}), schemas)
+
+
+def _add_examples(content: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Show the schema's examples at the body itself, where readers and tools look for them."""
+    for media in content.values():
+        if "example" in media or "examples" in media:
+            continue
+        name = str(media.get("schema", {}).get("$ref", "")).rpartition("/")[2]
+        for number, example in enumerate(schemas.get(name, {}).get("examples", []), start=1):
+            media.setdefault("examples", {})[f"example {number}"] = {"value": example}

@@ -1,0 +1,189 @@
+"""Datasets: upload, list, read, report, delete."""
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+
+from api import uploads
+from api.dependencies import (
+    After,
+    AfterNumber,
+    DatabaseDep,
+    DatasetId,
+    IdempotencyKey,
+    Limit,
+    OrderBy,
+    ProjectDep,
+    ServicesDep,
+)
+from api.errors import BodyMalformed, BodyTooLarge, MediaTypeUnsupported
+from api.openapi import BINARY, problems
+from api.schemas.datasets import (
+    NEW_EXAMPLE,
+    DatasetCreate,
+    DatasetList,
+    DatasetView,
+    FindingView,
+    ReportView,
+)
+from store import datasets
+from store.errors import DatasetInUse, DatasetNotFound, IdempotencyMismatch, StorageFull
+from store.tables import DatasetStatus
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+
+def _upload_description() -> dict[str, Any]:
+    """The two bodies of an upload, and its parameters, which may stand in the query or in the form."""
+    schema = DatasetCreate.model_json_schema()
+    split = schema.pop("$defs")["SplitCreate"]
+    properties = schema["properties"] | {"split": split | {"default": {"val_fraction": 0.2, "seed": 0}}}
+    form = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": BINARY | {"description": "The zip."}} | properties,
+    }
+    encoding = {name: {"contentType": "application/json"} for name in ("split", "metadata")}
+    parameters = [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": value.get("description", "") + " In a multipart body also as a field.",
+            **(
+                {"content": {"application/json": {"schema": value}}}
+                if value.get("type") == "object"
+                else {"schema": value}
+            ),
+        }
+        for name, value in properties.items()
+    ]
+    return {
+        "parameters": parameters,
+        "requestBody": {
+            "required": True,
+            "description": "The zip itself, or a form with the zip as `file`.",
+            "content": {
+                "application/zip": {"schema": BINARY},
+                "multipart/form-data": {"schema": form, "encoding": encoding},
+            },
+        },
+    }
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Upload a dataset",
+    response_description="Stored; a worker validates it now. `Location` is where to look.",
+    responses=problems(
+        BodyMalformed,
+        BodyTooLarge,
+        MediaTypeUnsupported,
+        StorageFull,
+        IdempotencyMismatch,
+        also={
+            202: {
+                "content": {"application/json": {"example": NEW_EXAMPLE}},
+                "headers": {
+                    "Location": {"description": "Path of the dataset.", "schema": {"type": "string"}}
+                },
+            }
+        },
+    ),
+    openapi_extra=_upload_description(),
+)
+async def create_dataset(
+    request: Request,
+    response: Response,
+    background: BackgroundTasks,
+    services: ServicesDep,
+    project: ProjectDep,
+    idempotency_key: IdempotencyKey = None,
+) -> DatasetView:
+    """A zip in COCO, Pascal VOC or YOLO layout. The same content uploaded twice is stored once.
+
+    Whether the content is any good is found by the validation that follows, and told by the report.
+    """
+    with services.blobs.staging() as staging:
+        options = await uploads.receive(request, staging, services.settings)
+        blob = await to_thread.run_sync(staging.commit)
+    dataset, job = await to_thread.run_sync(
+        lambda: services.database.run(
+            lambda session: datasets.create(
+                session,
+                project_id=project,
+                name=options.name,
+                options=options.model_dump(mode="json", exclude={"name", "metadata"}),
+                archive=blob.key,
+                archive_sha256=blob.sha256,
+                archive_bytes=blob.bytes,
+                metadata=options.metadata,
+                idempotency_key=idempotency_key,
+            )
+        )
+    )
+    background.add_task(services.hints.send, job.id, job.queue)
+    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
+    return DatasetView.of(dataset)
+
+
+@router.get("", summary="List datasets")
+def list_datasets(
+    database: DatabaseDep,
+    project: ProjectDep,
+    limit: Limit = 20,
+    after: After = None,
+    order: OrderBy = "desc",
+    status: Annotated[DatasetStatus | None, Query(description="Only those in this status.")] = None,
+) -> DatasetList:
+    """Datasets by age."""
+    with database.read() as session:
+        page = datasets.list_(session, project, limit=limit, after=after, order=order, status=status)
+    return DatasetList.of([DatasetView.of(row) for row in page.items], has_more=page.has_more)
+
+
+@router.get("/{dataset_id}", summary="Read a dataset", responses=problems(DatasetNotFound))
+def get_dataset(dataset_id: DatasetId, database: DatabaseDep, project: ProjectDep) -> DatasetView:
+    """Its status, and what the validation counted."""
+    with database.read() as session:
+        return DatasetView.of(datasets.get(session, project, dataset_id))
+
+
+@router.get("/{dataset_id}/report", summary="Read a dataset's report", responses=problems(DatasetNotFound))
+def get_dataset_report(
+    dataset_id: DatasetId,
+    database: DatabaseDep,
+    project: ProjectDep,
+    limit: Limit = 100,
+    after: AfterNumber = None,
+) -> ReportView:
+    """Every finding of the validation: what, where, and what was done about it. Empty while validating."""
+    with database.read() as session:
+        dataset = datasets.get(session, project, dataset_id)
+        page = datasets.report_findings(session, project, dataset_id, after=after, limit=limit)
+    view = DatasetView.of(dataset)
+    findings = [FindingView.of(row) for row in page.items]
+    return ReportView(
+        dataset_id=view.id,
+        status=view.status,
+        format=view.format,
+        summary=view.summary,
+        error=view.error,
+        data=findings,
+        first_id=findings[0].id if findings else None,
+        last_id=findings[-1].id if findings else None,
+        has_more=page.has_more,
+    )
+
+
+@router.delete(
+    "/{dataset_id}",
+    status_code=204,
+    summary="Delete a dataset",
+    responses=problems(DatasetNotFound, DatasetInUse),
+)
+def delete_dataset(dataset_id: DatasetId, database: DatabaseDep, project: ProjectDep) -> None:
+    """Models trained on it keep working. Not possible while a job that has not finished uses it."""
+    database.run(lambda session: datasets.delete(session, project, dataset_id))

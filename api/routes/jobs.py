@@ -1,0 +1,343 @@
+"""Jobs: create, list, read, cancel, and what they have said so far."""
+
+import math
+from typing import Annotated, Any, cast
+
+from anyio import to_thread
+from fastapi import APIRouter, BackgroundTasks, Header, Query, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from api import streams
+from api.dependencies import (
+    After,
+    AfterNumber,
+    DatabaseDep,
+    IdempotencyKey,
+    JobId,
+    Limit,
+    OrderBy,
+    ProjectDep,
+    ServicesDep,
+)
+from api.errors import BodyMalformed, BodyTooLarge, Invalid, NotAcceptable, Overloaded
+from api.negotiation import fresh, preferred
+from api.openapi import problems
+from api.schemas.common import ProblemError
+from api.schemas.jobs import (
+    NEW_EXAMPLE,
+    EventList,
+    JobCreate,
+    JobList,
+    JobPlan,
+    JobView,
+    MetricList,
+    MetricView,
+    view,
+)
+from detector.config import TrainConfig
+from store import datasets, jobs
+from store.errors import (
+    DatasetNotFound,
+    DatasetNotUsable,
+    IdempotencyMismatch,
+    JobAlreadyFinished,
+    JobNotFound,
+)
+from store.overview import overview
+from store.sessions import Database
+from store.tables import Dataset, DatasetStatus, JobKind, JobStatus, RequestedAction
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+_LOCATION = {"Location": {"description": "Path of the job.", "schema": {"type": "string"}}}
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobView,
+    summary="Create a job",
+    response_description="Queued. `Location` is where to look.",
+    responses=problems(
+        BodyMalformed,
+        BodyTooLarge,
+        DatasetNotFound,
+        DatasetNotUsable,
+        Invalid,
+        IdempotencyMismatch,
+        also={
+            200: {
+                "model": JobPlan,
+                "description": "With `dry_run`: what the job would be; nothing was made.",
+            },
+            202: {"content": {"application/json": {"example": NEW_EXAMPLE}}, "headers": _LOCATION},
+        },
+    ),
+)
+def create_job(
+    body: JobCreate,
+    background: BackgroundTasks,
+    services: ServicesDep,
+    project: ProjectDep,
+    dry_run: Annotated[bool, Query(description="Only check, and say what would be done.")] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Starts a training on a dataset. While the dataset is still validating, the job waits for it."""
+    with services.database.read() as session:
+        dataset = datasets.get(session, project, body.dataset_id)
+    _require_usable(dataset, body.config)
+    resolved = body.config.model_dump(mode="json")
+    if dry_run:
+        return JSONResponse(_plan(dataset, body.config, resolved).model_dump(mode="json"))
+    spec: dict[str, Any] = {
+        "dataset_id": dataset.id,
+        "config": body.config.model_dump(mode="json", exclude_unset=True),
+    }
+    if body.name is not None:
+        spec["name"] = body.name
+    job = services.database.run(
+        lambda session: jobs.create(
+            session,
+            project_id=project,
+            kind=JobKind.TRAIN,
+            queue="train",
+            spec=spec,
+            dataset_id=dataset.id,
+            resolved_config=resolved,
+            idempotency_key=idempotency_key,
+            priority=body.priority,
+            metadata=body.metadata,
+        )
+    )
+    background.add_task(services.hints.send, job.id, job.queue)
+    return _answer(services.database, project, job.id, 202, background)
+
+
+@router.get("", summary="List jobs")
+def list_jobs(
+    database: DatabaseDep,
+    project: ProjectDep,
+    limit: Limit = 20,
+    after: After = None,
+    order: OrderBy = "desc",
+    status: Annotated[JobStatus | None, Query(description="Only those in this status.")] = None,
+    kind: Annotated[JobKind | None, Query(description="Only those of this kind.")] = None,
+) -> JobList:
+    """Jobs by age."""
+    with database.read() as session:
+        page = jobs.list_(session, project, limit=limit, after=after, order=order, status=status, kind=kind)
+        views = [view(row, overview(session, row)) for row in page.items]
+    return JobList.of(views, has_more=page.has_more)
+
+
+@router.get(
+    "/{job_id}",
+    response_model=JobView,
+    summary="Read a job",
+    responses=problems(
+        JobNotFound,
+        also={
+            200: {
+                "headers": {"ETag": {"description": "Changes with the job.", "schema": {"type": "string"}}}
+            },
+            304: {"description": "Nothing has changed since the ETag in If-None-Match."},
+        },
+    ),
+)
+def get_job(
+    job_id: JobId,
+    request: Request,
+    database: DatabaseDep,
+    project: ProjectDep,
+    if_none_match: Annotated[
+        str | None,
+        Header(description="The ETag of the answer before; when nothing has changed: 304, no body."),
+    ] = None,
+) -> Response:
+    """Its status and progress. Cheap to ask again and again with If-None-Match."""
+    return fresh(request, _json(database, project, job_id))
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    response_model=JobView,
+    summary="Cancel a job",
+    response_description="Asked for. A queued job is cancelled at once, a running one within seconds.",
+    responses=problems(
+        JobNotFound,
+        JobAlreadyFinished,
+        also={200: {"model": JobView, "description": "It was asked for before."}},
+    ),
+)
+def cancel_job(job_id: JobId, services: ServicesDep, project: ProjectDep) -> Response:
+    """Ends a job without a result. What a training has learned up to its last checkpoint is kept."""
+    outcome = services.database.run(
+        lambda session: jobs.request(session, project, job_id, RequestedAction.CANCEL)
+    )
+    return _answer(services.database, project, job_id, 202 if outcome.changed else 200)
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=EventList,
+    summary="Read or follow a job's events",
+    responses=problems(
+        JobNotFound,
+        NotAcceptable,
+        Overloaded,
+        also={
+            200: {
+                "content": {
+                    streams.MEDIA_TYPE: {
+                        "schema": {"type": "string", "description": "Server-Sent Events, each an EventView."},
+                        "example": 'event: job.started\ndata: {"id": 2, "type": "job.started"}\nid: 2\n\n',
+                    }
+                }
+            },
+            204: {
+                "description": "To a stream resumed after the last event of a finished job: do not return."
+            },
+        },
+    ),
+)
+async def get_job_events(
+    job_id: JobId,
+    request: Request,
+    services: ServicesDep,
+    project: ProjectDep,
+    limit: Limit = 100,
+    after: AfterNumber = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Where a broken stream goes on: the `id` of the last event it gave.")
+    ] = None,
+) -> Response:
+    """A page as JSON; with `Accept: text/event-stream` every event as it happens, until the job has ended."""
+    wants_stream = preferred(request, ["application/json", streams.MEDIA_TYPE]) == streams.MEDIA_TYPE
+    start = max(0, after or 0)
+    if wants_stream and last_event_id is not None:
+        start = _event_number(last_event_id)
+
+    def read(after: int, limit: int = limit) -> streams.EventPage:
+        return streams.read_events(services.database, project, job_id, after, limit)
+
+    if not wants_stream:
+        page = await to_thread.run_sync(read, start)
+        body = EventList.of(page.events, has_more=page.has_more)
+        return Response(body.model_dump_json(), media_type="application/json")
+    services.streams.check()
+    page = await to_thread.run_sync(read, start)
+    if page.over and not page.events:
+        return Response(status_code=204)  # tells an EventSource not to connect again
+    chunks = streams.event_stream(
+        read, page, start, poll_seconds=services.settings.event_poll_seconds, streams=services.streams
+    )
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(chunks, headers=headers, media_type=streams.MEDIA_TYPE)
+
+
+@router.get("/{job_id}/metrics", summary="Read a job's metrics", responses=problems(JobNotFound))
+def get_job_metrics(
+    job_id: JobId,
+    database: DatabaseDep,
+    project: ProjectDep,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most items on a page, or a few more.")] = 1000,
+    after: Annotated[
+        int | None,
+        Query(
+            ge=-1, lt=2**31, description="Step after which the page begins: the `last_id` of the one before."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        Query(max_length=20, description="`train` for the steps of training, else the split evaluated."),
+    ] = None,
+) -> MetricList:
+    """Numbers of training steps and of evaluations, by rising step; a page never ends within a step."""
+    with database.read() as session:
+        page = jobs.metrics(session, project, job_id, split=split, after_step=after, limit=limit)
+    items = [MetricView.of(row) for row in page.items]
+    return MetricList(
+        data=items,
+        first_id=items[0].step if items else None,
+        last_id=items[-1].step if items else None,
+        has_more=page.has_more,
+    )
+
+
+@router.get(
+    "/{job_id}/logs",
+    response_class=PlainTextResponse,
+    summary="Read the end of a job's log",
+    responses=problems(
+        JobNotFound,
+        also={
+            200: {
+                "description": "The last lines, oldest first.",
+                "content": {
+                    "text/plain": {"schema": {"type": "string"}, "example": "epoch 3 of 12, loss 3.21\n"}
+                },
+            }
+        },
+    ),
+)
+def get_job_logs(job_id: JobId, database: DatabaseDep, project: ProjectDep) -> PlainTextResponse:
+    """What the job's process has written for people: its last lines."""
+    with database.read() as session:
+        return PlainTextResponse(jobs.get(session, project, job_id).log_tail)
+
+
+def _json(database: Database, project: str, job_id: str) -> bytes:
+    with database.read() as session:
+        row = jobs.get(session, project, job_id)
+        return view(row, overview(session, row)).model_dump_json().encode()
+
+
+def _answer(
+    database: Database, project: str, job_id: str, status: int, background: BackgroundTasks | None = None
+) -> Response:
+    headers = {"Location": f"/v1/jobs/{job_id}"}
+    content = _json(database, project, job_id)
+    return Response(content, status, headers, "application/json", background)
+
+
+def _require_usable(dataset: Dataset, config: TrainConfig) -> None:
+    """Raises `DatasetNotUsable`, and `Invalid` for a split that the dataset does not have."""
+    if dataset.status is DatasetStatus.INVALID:
+        raise DatasetNotUsable
+    if dataset.summary is None:
+        return
+    splits = dataset.summary.get("splits", {})
+    errors = [
+        ProblemError(
+            pointer=f"/config/{name}",
+            code="split_unknown",
+            detail=f"the dataset has no split {value!r}, only {', '.join(splits) or 'none'}",
+        )
+        for name, value in (("train_split", config.train_split), ("eval_split", config.eval_split))
+        if value not in splits and not (name == "eval_split" and value == "auto")
+    ]
+    if errors:
+        raise Invalid("; ".join(f"{error.pointer}: {error.detail}" for error in errors), errors=errors)
+
+
+def _plan(dataset: Dataset, config: TrainConfig, resolved: dict[str, Any]) -> JobPlan:
+    steps_per_epoch = None
+    if dataset.summary is not None:
+        images = cast(int, dataset.summary["splits"][config.train_split]["images"])
+        steps_per_epoch = math.ceil(images / config.batch_size)
+    return JobPlan(
+        kind=JobKind.TRAIN,
+        dataset_id=dataset.id,
+        dataset_status=dataset.status,
+        resolved_config=resolved,
+        steps_per_epoch=steps_per_epoch,
+        steps=None if steps_per_epoch is None else steps_per_epoch * config.epochs,
+    )
+
+
+def _event_number(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        detail = "must be the id of an event: a number"
+        error = ProblemError(pointer="header:last-event-id", code="int_parsing", detail=detail)
+        raise Invalid(f"header:last-event-id: {detail}", errors=[error])
+    return int(text)

@@ -1,0 +1,155 @@
+"""Models: list, read, download their files, delete."""
+
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from api.dependencies import (
+    After,
+    ArtifactName,
+    DatabaseDep,
+    Limit,
+    ModelId,
+    OrderBy,
+    ProjectDep,
+    ServicesDep,
+)
+from api.errors import RangeNotSatisfiable
+from api.negotiation import asked_range, digest_header, unchanged
+from api.openapi import BINARY, problems
+from api.schemas.models import ArtifactList, ArtifactView, ModelDetailView, ModelList, ModelView
+from store import models
+from store.errors import ArtifactNotFound, EvaluationNotFound, ModelInUse, ModelNotFound
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+_CHUNK = 1 << 20
+
+
+@router.get("", summary="List models")
+def list_models(
+    database: DatabaseDep,
+    project: ProjectDep,
+    limit: Limit = 20,
+    after: After = None,
+    order: OrderBy = "desc",
+    dataset_id: Annotated[
+        str | None, Query(max_length=40, description="Only those trained on this dataset.")
+    ] = None,
+) -> ModelList:
+    """Models by age."""
+    with database.read() as session:
+        page = models.list_(session, project, limit=limit, after=after, order=order, dataset_id=dataset_id)
+    return ModelList.of([ModelView.of(row) for row in page.items], has_more=page.has_more)
+
+
+@router.get("/{model_id}", summary="Read a model", responses=problems(ModelNotFound))
+def get_model(model_id: ModelId, database: DatabaseDep, project: ProjectDep) -> ModelDetailView:
+    """Its classes, config, metrics, evaluation and files."""
+    with database.read() as session:
+        row = models.get(session, project, model_id)
+        artifacts = models.artifacts(session, project, model_id)
+        try:
+            evaluation = models.evaluation_of(session, project, model_id)
+        except EvaluationNotFound:
+            evaluation = None
+        return ModelDetailView.with_parts(row, evaluation, artifacts)
+
+
+@router.delete(
+    "/{model_id}", status_code=204, summary="Delete a model", responses=problems(ModelNotFound, ModelInUse)
+)
+async def delete_model(model_id: ModelId, services: ServicesDep, project: ProjectDep) -> None:
+    """The job that made it stays, with its metrics and events."""
+    await to_thread.run_sync(
+        lambda: services.database.run(lambda session: models.delete(session, project, model_id))
+    )
+    services.models.forget(model_id)
+
+
+@router.get("/{model_id}/artifacts", summary="List a model's files", responses=problems(ModelNotFound))
+def list_artifacts(model_id: ModelId, database: DatabaseDep, project: ProjectDep) -> ArtifactList:
+    """Weights, ONNX graph, model card, and the detections it was measured by."""
+    with database.read() as session:
+        found = [ArtifactView.of(row) for row in models.artifacts(session, project, model_id)]
+    return ArtifactList(
+        data=found, first_id=found[0].name if found else None, last_id=found[-1].name if found else None
+    )
+
+
+@router.get(
+    "/{model_id}/artifacts/{name}",
+    response_class=StreamingResponse,
+    summary="Download a file of a model",
+    responses=problems(
+        ModelNotFound,
+        ArtifactNotFound,
+        RangeNotSatisfiable,
+        also={
+            200: {
+                "description": "The whole file.",
+                "content": {"application/octet-stream": {"schema": BINARY}},
+                "headers": {
+                    "ETag": {"description": "The file's SHA-256.", "schema": {"type": "string"}},
+                    "Repr-Digest": {
+                        "description": "The file's SHA-256 (RFC 9530).",
+                        "schema": {"type": "string"},
+                    },
+                    "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
+                },
+            },
+            206: {
+                "description": "The part asked for in Range.",
+                "content": {"application/octet-stream": {"schema": BINARY}},
+                "headers": {
+                    "Content-Range": {"description": "Which part of how much.", "schema": {"type": "string"}}
+                },
+            },
+            304: {"description": "The file is the one named in If-None-Match."},
+        },
+    ),
+)
+def get_artifact(
+    model_id: ModelId,
+    name: ArtifactName,
+    request: Request,
+    services: ServicesDep,
+    project: ProjectDep,
+    range_: Annotated[
+        str | None, Header(alias="Range", description="One part of the file, such as `bytes=1000-`.")
+    ] = None,
+) -> Response:
+    """A file never changes under its name and ETag, so a broken download may go on with Range."""
+    with services.database.read() as session:
+        row = models.artifact(session, project, model_id, name)
+    etag = f'"{row.sha256}"'
+    headers = {
+        "ETag": etag,
+        "Repr-Digest": digest_header(row.sha256),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="{row.name}"',
+        "Content-Security-Policy": "sandbox",
+    }
+    if unchanged(request, etag):
+        return Response(None, 304, headers)
+    part = asked_range(request, row.bytes, etag)
+    start, end = part or (0, row.bytes)
+    headers["Content-Length"] = str(end - start)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.bytes}"
+    file = services.blobs.open(row.blob)
+    return StreamingResponse(_read(file, start, end), 206 if part else 200, headers, row.media_type)
+
+
+def _read(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    with file:
+        file.seek(start)
+        while start < end:
+            chunk = file.read(min(_CHUNK, end - start))
+            if not chunk:
+                raise EOFError("the blob is shorter than its row says")
+            start += len(chunk)
+            yield chunk

@@ -1,0 +1,206 @@
+"""Predictions: an image in, detections or a picture out."""
+
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from api.bodies import Field, PartData, PartStart, counted, media_type, multipart
+from api.dependencies import ModelId, ProjectDep, ServicesDep
+from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupported, NotAcceptable, Overloaded
+from api.inference.answer import Wanted, as_json, as_picture
+from api.negotiation import preferred
+from api.openapi import BINARY, problems
+from api.schemas.common import ProblemError
+from api.schemas.predictions import BoxFormat, PredictionList, PredictionView
+from api.services import Services
+from detector.errors import ImageInvalid
+from detector.runtime import ModelCard
+from store import models
+from store.errors import ModelNotFound
+
+router = APIRouter(prefix="/v1/models", tags=["predictions"])
+PICTURES = ("image/jpeg", "image/png")
+_JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An image as it came; `file_name` is that of a multipart body."""
+
+    data: bytes
+    file_name: str | None
+
+
+@router.post(
+    "/{model_id}/predict",
+    response_model=PredictionView | PredictionList,
+    summary="Detect objects on images",
+    response_description="What was found, or, by Accept, the image with it drawn.",
+    responses=problems(
+        ModelNotFound,
+        BodyMalformed,
+        BodyTooLarge,
+        MediaTypeUnsupported,
+        NotAcceptable,
+        ImageInvalid,
+        Invalid,
+        Overloaded,
+        also={200: {"content": {kind: {"schema": BINARY} for kind in PICTURES}}},
+    ),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "One image as it is, or a form with one or several. JPEG, PNG, WebP or BMP.",
+            "content": {
+                "image/*": {"schema": BINARY},
+                "application/octet-stream": {"schema": BINARY},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["image"],
+                        "properties": {
+                            "image": {
+                                "type": "array",
+                                "items": BINARY,
+                                "minItems": 1,
+                                "description": "May be repeated; the answer is then a list.",
+                            }
+                        },
+                    }
+                },
+            },
+        }
+    },
+)
+async def predict(
+    model_id: ModelId,
+    request: Request,
+    services: ServicesDep,
+    project: ProjectDep,
+    score_threshold: Annotated[
+        float | None,
+        Query(ge=0, le=1, description="Least score of a detection; by default the model card's."),
+    ] = None,
+    max_detections: Annotated[int, Query(ge=1, le=1000, description="Most detections on an image.")] = 100,
+    classes: Annotated[
+        list[str] | None,
+        Query(description="Only these classes, by name or id; repeated, or separated by commas."),
+    ] = None,
+    box_format: Annotated[
+        BoxFormat,
+        Query(description="`xyxy`: corners; `xywh`: corner and size; `cxcywh`: centre and size."),
+    ] = "xyxy",
+) -> Response:
+    """Boxes are in pixels of the image turned upright as its EXIF says; class ids are the dataset's own.
+
+    A raw body gives one prediction, a form a list of them. With `Accept: image/jpeg` or `image/png` the
+    answer is the image itself with its detections drawn.
+    """
+    answer_type = preferred(request, [_JSON, *PICTURES])
+    # Every process looks the model up each time: it may be gone, or another project's.
+    await to_thread.run_sync(_require_model, services, project, model_id)
+    services.predictions.check()
+    detector = await services.models.get(model_id)
+    wanted = Wanted(
+        score_threshold=detector.card.score_threshold if score_threshold is None else score_threshold,
+        max_detections=max_detections,
+        class_ids=None if classes is None else _class_ids(detector.card, classes),
+        box_format=box_format,
+        pixel_limit=services.settings.predict_pixel_limit,
+    )
+    is_form = media_type(request) == "multipart/form-data"
+    images = await (_form_images(request, services) if is_form else _raw_image(request, services))
+    asked_at = time.perf_counter()
+    if answer_type in PICTURES:
+        if len(images) > 1:
+            raise NotAcceptable("One image at a time can be drawn; ask for application/json, or send one.")
+        picture = await services.predictions.run(as_picture, detector, images[0].data, wanted, answer_type)
+        return Response(picture, media_type=answer_type)
+    answers = []
+    for number, image in enumerate(images):
+        try:
+            answers.append(
+                await services.predictions.run(
+                    as_json, detector, model_id, image.data, image.file_name, wanted, asked_at
+                )
+            )
+        except ImageInvalid as error:
+            if not is_form:
+                raise
+            raise _image_invalid(error, number, image.file_name) from error
+    if not is_form:
+        return Response(answers[0], media_type=_JSON)
+    return Response(b'{"object":"list","data":[' + b",".join(answers) + b"]}", media_type=_JSON)
+
+
+def _require_model(services: Services, project: str, model_id: str) -> None:
+    with services.database.read() as session:
+        models.get(session, project, model_id)
+
+
+async def _raw_image(request: Request, services: Services) -> list[Upload]:
+    kind = media_type(request)
+    if not kind.startswith("image/") and kind != "application/octet-stream":
+        raise MediaTypeUnsupported(
+            "The body must be an image (image/*, application/octet-stream) or multipart/form-data, "
+            f"not {kind or 'without a Content-Type'}."
+        )
+    data = bytearray()
+    async for chunk in counted(request, services.settings.predict_body_limit_bytes):
+        data += chunk
+    if not data:
+        raise _missing("")
+    return [Upload(bytes(data), None)]
+
+
+async def _form_images(request: Request, services: Services) -> list[Upload]:
+    """The files of the form, whatever their parts are called."""
+    found: list[tuple[bytearray, str | None]] = []
+    async for piece in multipart(request, services.settings.predict_body_limit_bytes):
+        if isinstance(piece, PartData):
+            found[-1][0].extend(piece.data)
+        elif isinstance(piece, PartStart):
+            found.append((bytearray(), piece.file_name))
+            if len(found) > services.settings.predict_images_limit:
+                raise BodyTooLarge(f"The form has more than {services.settings.predict_images_limit} images.")
+        elif isinstance(piece, Field):
+            detail = "is a field, not an image; parameters go into the query"
+            where = f"form:{piece.name}"
+            raise Invalid(
+                f"{where}: {detail}",
+                errors=[ProblemError(pointer=where, code="extra_forbidden", detail=detail)],
+            )
+    if not found:
+        raise _missing("form:image")
+    return [Upload(bytes(data), name) for data, name in found]
+
+
+def _class_ids(card: ModelCard, asked: list[str]) -> frozenset[int]:
+    """Ids of classes given by name or id. Raises `Invalid` for one that the model does not know."""
+    known = {str(c.id): c.id for c in card.classes} | {c.name: c.id for c in card.classes}
+    ids = set()
+    for text in asked:
+        # A name may have a comma of its own.
+        for name in [text] if text in known else text.split(","):
+            if name.strip() not in known:
+                detail = f"the model has no class {name.strip()[:100]!r}"
+                error = ProblemError(pointer="query:classes", code="class_unknown", detail=detail)
+                raise Invalid(f"query:classes: {detail}", errors=[error])
+            ids.add(known[name.strip()])
+    return frozenset(ids)
+
+
+def _image_invalid(error: ImageInvalid, number: int, file_name: str | None) -> ImageInvalid:
+    return ImageInvalid(f"Image {number + 1} ({file_name or 'unnamed'}): {error.message}", hint=error.hint)
+
+
+def _missing(where: str) -> Invalid:
+    detail = "the image is missing"
+    return Invalid(
+        f"{where or 'the body'}: {detail}",
+        errors=[ProblemError(pointer=where, code="image_missing", detail=detail)],
+    )

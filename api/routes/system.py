@@ -1,0 +1,74 @@
+"""Whether the service is there, and where things are."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from api.dependencies import ServicesDep
+from api.errors import NotReady
+from api.openapi import problems
+from api.page import page
+from api.schemas.system import HealthView, IndexView, ReadyView
+from api.services import Services, require_current
+
+router = APIRouter(tags=["system"])
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def healthz() -> HealthView:
+    """Answers as long as the process does; looks at nothing else."""
+    return HealthView()
+
+
+@router.get("/readyz", summary="Can the service work?", responses=problems(NotReady))
+def readyz(services: ServicesDep) -> ReadyView:
+    """Looks at the database, its migrations, the broker and the blobs."""
+    checks = {name: _outcome(check) for name, check in _checks(services).items()}
+    failed = [name for name, outcome in checks.items() if outcome != "ok"]
+    if failed:
+        raise NotReady(f"Not ready: {', '.join(failed)}.", checks=checks)
+    return ReadyView(checks=checks)
+
+
+@router.get("/v1", summary="Where things are")
+async def index(request: Request) -> IndexView:
+    """Paths of the collections."""
+    names = ("datasets", "architectures", "jobs", "models")
+    links = {name: f"/v1/{name}" for name in names} | {"openapi": "/openapi.json", "docs": "/docs"}
+    return IndexView(name=request.app.title, version=request.app.version, links=links)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> HTMLResponse:
+    """The API on one page, which needs no network and no script."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return HTMLResponse(page(request.app.openapi()), headers={"Content-Security-Policy": policy})
+
+
+def _checks(services: Services) -> dict[str, Callable[[], object]]:
+    return {
+        "database": services.database.check,
+        "migrations": lambda: require_current(services.settings.database_url),
+        "broker": lambda: _require(services.hints.ping()),
+        "blobs": lambda: _require_writable(services),
+    }
+
+
+def _outcome(check: Callable[[], object]) -> str:
+    """`ok`, or the kind of error: what went wrong exactly is for the log, not for strangers."""
+    try:
+        check()
+    except Exception as error:
+        return f"failed ({type(error).__name__})"
+    return "ok"
+
+
+def _require(condition: bool) -> None:
+    if not condition:
+        raise ConnectionError
+
+
+def _require_writable(services: Services) -> None:
+    with services.blobs.staging() as staging:
+        staging.write(b"ready?")

@@ -1,0 +1,1 @@
+"""The HTTP shapes: `<Noun>Create` comes in, `<Noun>View` goes out."""

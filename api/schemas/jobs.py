@@ -1,0 +1,372 @@
+"""Jobs on the wire."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field
+
+from api.schemas.common import (
+    Body,
+    Example,
+    Identified,
+    JobProblem,
+    ListView,
+    Metadata,
+    Name,
+    NumberedListView,
+    Shape,
+)
+from detector.config import TrainConfig
+from store.overview import Overview
+from store.tables import Job, JobEvent, JobKind, JobMetric, JobStatus, RequestedAction
+
+_DATASET_ID = "ds_01jz4m8x0v3s7q9k2b5c6d7e8f"
+_JOB_ID = "job_01jz4m9a6hcy0p3t1w5x7z9b2d"
+
+
+class JobCreate(Body):
+    """A training to start."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"kind": "train", "dataset_id": _DATASET_ID, "config": {"epochs": 12, "batch_size": 8}},
+                {
+                    "kind": "train",
+                    "dataset_id": _DATASET_ID,
+                    "name": "cells, two stages",
+                    "config": {
+                        "architecture": "fasterrcnn_mobilenet_v3_large_320_fpn",
+                        "loss": {"kind": "harmonic", "gamma": 0.8},
+                        "optimizer": {"kind": "adamw", "lr": 0.0005},
+                        "epochs": 20,
+                    },
+                    "metadata": {"experiment": "17"},
+                },
+            ]
+        }
+    )
+
+    kind: Literal["train"]
+    """What to do: `train`."""
+    dataset_id: str = Field(min_length=1, max_length=40)
+    """The dataset to learn from; while it is still validating, the job waits for it."""
+    config: TrainConfig = Field(default_factory=TrainConfig)
+    """Everything that decides the training; what is left out has the default of the architecture's schema."""
+    name: Name | None = None
+    """Name of the model that comes out; made up from the architecture's when left out."""
+    metadata: Metadata = Field(default_factory=dict)
+    """Up to 50 names and values of your own."""
+    priority: int = Field(0, ge=-100, le=100)
+    """Larger ones start first."""
+
+
+class ProgressView(Shape):
+    """How far a job is. Steps and epochs count over all attempts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    fraction: float | None = None
+    """0 to 1."""
+    eta_seconds: float | None = None
+
+
+class MetricPoint(Shape):
+    """Numbers at a step by their names: `loss`, `lr` of the training, `AP` and its kin of an evaluation."""
+
+    model_config = ConfigDict(extra="allow")
+
+    step: int
+    epoch: float
+
+
+class JobMetricsView(Shape):
+    """The head of a job's metrics; `/metrics` has all of them."""
+
+    best: MetricPoint | None
+    """The evaluation with the highest AP so far."""
+    last: MetricPoint | None
+    """The latest numbers: of the training step last logged, and of the last evaluation."""
+
+    @classmethod
+    def of(cls, found: Overview) -> Self:
+        best = None if found.best is None else {**found.best.metrics, **_when(found.best)}
+        latest = sorted(
+            (row for row in (found.train, found.last) if row is not None), key=lambda row: row.step
+        )
+        last = {name: value for row in latest for name, value in (row.metrics | _when(row)).items()}
+        return cls.model_validate({"best": best, "last": last or None})
+
+
+def _when(row: JobMetric) -> dict[str, Any]:
+    return {"step": row.step, "epoch": row.epoch}
+
+
+EXAMPLE: Example = {
+    "id": _JOB_ID,
+    "object": "job",
+    "kind": "train",
+    "status": "running",
+    "status_reason": None,
+    "phase": "training",
+    "progress": {"epoch": 3, "epochs": 12, "step": 91, "steps": 312, "fraction": 0.29, "eta_seconds": 140.0},
+    "requested_action": None,
+    "attempt": 1,
+    "queue_position": None,
+    "waiting_for": None,
+    "heartbeat_at": "2026-11-22T15:06:01.000Z",
+    "worker": "train@host-1",
+    "spec": {"dataset_id": _DATASET_ID, "config": {"epochs": 12, "batch_size": 8}},
+    "resolved_config": {"epochs": 12, "batch_size": 8, "seed": 0},
+    "metrics": {
+        "best": {"step": 78, "epoch": 3.0, "AP": 0.212, "AP50": 0.431},
+        "last": {"step": 90, "epoch": 3.46, "loss": 3.21, "lr": 0.018, "AP": 0.212, "AP50": 0.431},
+    },
+    "model_id": None,
+    "error": None,
+    "priority": 0,
+    "created_at": "2026-11-22T15:05:05.123Z",
+    "started_at": "2026-11-22T15:05:05.901Z",
+    "finished_at": None,
+    "metadata": {},
+}
+NEW_EXAMPLE: Example = EXAMPLE | {
+    "status": "queued",
+    "phase": None,
+    "progress": None,
+    "attempt": 0,
+    "queue_position": 1,
+    "waiting_for": "worker",
+    "heartbeat_at": None,
+    "worker": None,
+    "metrics": {"best": None, "last": None},
+    "started_at": None,
+}
+
+
+class JobView(Identified):
+    """One piece of asynchronous work."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str
+    object: Literal["job"] = "job"
+    kind: JobKind
+    """`train`, or `validate`: made by the upload of a dataset."""
+    status: JobStatus
+    """Closed set; `succeeded`, `failed` and `cancelled` are final."""
+    status_reason: str | None
+    """Why it ended or waits, such as `user_cancelled`, `early_stopped`, `worker_lost`, `out_of_memory`."""
+    phase: str | None
+    """What it is doing: `preparing`, `training`, `evaluating`, `exporting`."""
+    progress: ProgressView | None
+    requested_action: RequestedAction | None
+    """What was asked of it and has not happened yet."""
+    attempt: int
+    """Grows when a worker was lost and another goes on from the last checkpoint."""
+    queue_position: int | None
+    """1 is the next; null when it does not wait in the queue."""
+    waiting_for: Literal["worker", "dataset"] | None
+    """What a queued job waits for."""
+    heartbeat_at: datetime | None
+    worker: str | None
+    """Who works on it."""
+    spec: dict[str, Any]
+    """As submitted."""
+    resolved_config: dict[str, Any] | None
+    """The config with every default filled in."""
+    metrics: JobMetricsView
+    model_id: str | None
+    """The model it has made."""
+    error: JobProblem | None
+    """Why it failed."""
+    priority: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    metadata: dict[str, str]
+
+
+class JobList(ListView[JobView]):
+    """A page of jobs."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "object": "list",
+                    "data": [EXAMPLE],
+                    "first_id": _JOB_ID,
+                    "last_id": _JOB_ID,
+                    "has_more": False,
+                }
+            ]
+        }
+    )
+
+
+class JobPlan(Shape):
+    """What a job would be, without making it (`dry_run`)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "object": "job_plan",
+                    "kind": "train",
+                    "dataset_id": _DATASET_ID,
+                    "dataset_status": "ready",
+                    "resolved_config": {"epochs": 12, "batch_size": 8, "seed": 0},
+                    "steps_per_epoch": 26,
+                    "steps": 312,
+                }
+            ]
+        }
+    )
+
+    object: Literal["job_plan"] = "job_plan"
+    kind: JobKind
+    dataset_id: str
+    dataset_status: str
+    resolved_config: dict[str, Any]
+    """The config with every default filled in."""
+    steps_per_epoch: int | None
+    """Null while the dataset is validating."""
+    steps: int | None
+    """Of the whole training; null while the dataset is validating."""
+
+
+class EventView(Shape):
+    """Something that happened to a job."""
+
+    id: int
+    """Its number within the job, from 1; never repeats."""
+    object: Literal["event"] = "event"
+    type: str
+    """Such as `job.started`, `job.requeued`, `job.succeeded`, `checkpoint`, `notice`."""
+    data: dict[str, Any]
+    attempt: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: JobEvent) -> Self:
+        return cls(
+            id=row.number, type=row.type, data=row.data, attempt=row.attempt, created_at=row.created_at
+        )
+
+
+class EventList(NumberedListView[EventView]):
+    """A page of events, oldest first."""
+
+    @classmethod
+    def of(cls, events: Sequence[EventView], *, has_more: bool) -> Self:
+        return cls(
+            data=list(events),
+            first_id=events[0].id if events else None,
+            last_id=events[-1].id if events else None,
+            has_more=has_more,
+        )
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "object": "list",
+                    "data": [
+                        {
+                            "id": 1,
+                            "object": "event",
+                            "type": "job.queued",
+                            "data": {},
+                            "attempt": 0,
+                            "created_at": "2026-11-22T15:05:05.123Z",
+                        }
+                    ],
+                    "first_id": 1,
+                    "last_id": 1,
+                    "has_more": True,
+                }
+            ]
+        }
+    )
+
+
+class MetricView(Shape):
+    """Numbers of one step of training (`split` is `train`) or of one evaluation (the split measured)."""
+
+    object: Literal["metric"] = "metric"
+    split: str
+    step: int
+    """Steps done so far, over all attempts."""
+    epoch: float
+    values: dict[str, Any]
+    """Of training: loss, its parts, lr. Of an evaluation: the 12 COCO numbers, 0 to 1, or null."""
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: JobMetric) -> Self:
+        return cls(
+            split=row.split, step=row.step, epoch=row.epoch, values=row.metrics, created_at=row.created_at
+        )
+
+
+class MetricList(NumberedListView[MetricView]):
+    """A page of metrics by rising step; `first_id` and `last_id` are steps."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "object": "list",
+                    "data": [
+                        {
+                            "object": "metric",
+                            "split": "val",
+                            "step": 312,
+                            "epoch": 12.0,
+                            "values": {"AP": 0.412, "AP50": 0.731},
+                            "created_at": "2026-11-22T15:08:05.123Z",
+                        }
+                    ],
+                    "first_id": 312,
+                    "last_id": 312,
+                    "has_more": False,
+                }
+            ]
+        }
+    )
+
+
+def view(row: Job, found: Overview) -> JobView:
+    """The job as it goes out."""
+    return JobView.model_validate(
+        {
+            "id": row.id,
+            "kind": row.kind,
+            "status": row.status,
+            "status_reason": row.status_reason,
+            "phase": row.phase,
+            "progress": row.progress,
+            "requested_action": row.requested_action,
+            "attempt": row.attempt,
+            "queue_position": found.queue_position,
+            "waiting_for": found.waiting_for,
+            "heartbeat_at": row.heartbeat_at,
+            "worker": row.worker,
+            "spec": row.spec,
+            "resolved_config": row.resolved_config,
+            "metrics": JobMetricsView.of(found),
+            "model_id": found.model_id,
+            "error": row.error,
+            "priority": row.priority,
+            "created_at": row.created_at,
+            "started_at": row.started_at,
+            "finished_at": row.finished_at,
+            "metadata": row.extra,
+        }
+    )

@@ -1,0 +1,64 @@
+"""What the routes work with, opened when the process starts and closed when it ends."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from api.inference.cache import ModelCache
+from api.inference.load import load
+from api.inference.pool import BoundedPool
+from api.settings import Settings
+from api.streams import Streams
+from store.blobs import Blobs, open_blobs
+from store.caretaker import Caretaker
+from store.errors import SettingsInvalid
+from store.queue import Hints
+from store.sessions import Database, is_current
+from store.tables import DEFAULT_PROJECT
+
+
+@dataclass(frozen=True)
+class Services:
+    """One of each, for the whole process."""
+
+    settings: Settings
+    database: Database
+    blobs: Blobs
+    hints: Hints
+    models: ModelCache
+    predictions: BoundedPool
+    streams: Streams
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Services]:
+    """The services, the caretaker running. Raises `SettingsInvalid` when the database has another schema."""
+    with ExitStack() as stack:
+        require_current(settings.database_url)
+        database = Database(settings.database_url)
+        stack.callback(database.dispose)
+        blobs = open_blobs(settings)
+        hints = Hints(settings)
+        stack.callback(hints.close)
+        caretaker = Caretaker(database, hints, settings)
+        caretaker.start()
+        stack.callback(caretaker.stop)
+        models = ModelCache(
+            lambda model_id: load(database, blobs, DEFAULT_PROJECT, model_id),
+            most=settings.models_in_memory,
+            most_bytes=settings.models_in_memory_bytes,
+        )
+        stack.callback(models.close)
+        predictions = BoundedPool(settings.predict_threads, settings.predict_queue_limit)
+        stack.callback(predictions.close)
+        streams = Streams(settings.event_streams_limit)
+        yield Services(settings, database, blobs, hints, models, predictions, streams)
+
+
+def require_current(database_url: str) -> None:
+    """Raise `SettingsInvalid` unless the database has this version's tables."""
+    if not is_current(database_url):
+        raise SettingsInvalid(
+            "the database of HARMONICDET_DATABASE_URL does not have the tables of this version: "
+            "run `python -m store migrate` first (`harmonicdet up` does it by itself)"
+        )

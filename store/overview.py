@@ -1,0 +1,42 @@
+"""What a reader of a job wants beside its row: its place in the queue, its model, the head of its metrics."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store import jobs
+from store.tables import Job, JobKind, JobMetric, JobStatus, Model
+
+TRAINING_STEPS = "train"  # the split under which the numbers of training steps are kept
+
+
+@dataclass(frozen=True)
+class Overview:
+    """`best`: the evaluation with the highest AP; `last`: the latest one; `train`: the latest step."""
+
+    queue_position: int | None
+    waiting_for: str | None
+    model_id: str | None
+    best: JobMetric | None
+    last: JobMetric | None
+    train: JobMetric | None
+
+
+def overview(session: Session, job: Job) -> Overview:
+    """Asks only for what a job in this state can have."""
+    trains = job.kind is JobKind.TRAIN
+    started = trains and job.attempt > 0
+    measured = select(JobMetric).where(JobMetric.job_id == job.id, JobMetric.split != TRAINING_STEPS)
+    steps = select(JobMetric).where(JobMetric.job_id == job.id, JobMetric.split == TRAINING_STEPS)
+    best = measured.order_by(JobMetric.metrics["AP"].as_float().desc().nulls_last(), JobMetric.step)
+    return Overview(
+        queue_position=jobs.queue_position(session, job),
+        waiting_for=jobs.waiting_for(session, job),
+        model_id=session.scalar(select(Model.id).where(Model.job_id == job.id))
+        if trains and job.status is JobStatus.SUCCEEDED
+        else None,
+        best=session.scalar(best.limit(1)) if started else None,
+        last=session.scalar(measured.order_by(JobMetric.step.desc()).limit(1)) if started else None,
+        train=session.scalar(steps.order_by(JobMetric.step.desc()).limit(1)) if started else None,
+    )
