@@ -207,22 +207,43 @@ def _export(options: argparse.Namespace) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     options.writer.write(PhaseEvent(phase="preparing"))
-    from detector.data.inspect import write_inspection
+    import msgspec
 
-    valid = write_inspection(options.archive, options.run, options.options)
-    log.info(
-        "the dataset is %s; see %s",
-        "valid" if valid else "invalid",
-        options.run / "artifacts" / "report.json",
-    )
+    from detector.data.inspect import SplitOptions, inspect
+
+    asked = _json(options.options)
+    split = asked.pop("split", None)
+    if split is not None:
+        asked["split"] = SplitOptions(**split)
+    (options.run / "result.json").unlink(missing_ok=True)
+    try:
+        index, report = inspect(options.archive, **asked)
+    except TypeError as error:
+        raise ConfigInvalid(f"The options do not fit: {error}.") from error
+    folder = options.run / "artifacts"
+    folder.mkdir(exist_ok=True)
+    (folder / "report.json").write_bytes(msgspec.json.encode(report))
+    if index is not None:
+        (folder / "index.json").write_bytes(msgspec.json.encode(index))
+    result = {"valid": report.valid, "format": report.format, "summary": report.summary}
+    temporary = options.run / "result.json.tmp"
+    temporary.write_bytes(msgspec.json.encode(result))
+    temporary.rename(options.run / "result.json")
+    log.info("the dataset is %s: %s", "valid" if report.valid else "invalid", folder / "report.json")
     return EXIT_COMPLETE
 
 
 def _synthesize(options: argparse.Namespace) -> int:
     from detector.data.synthetic import write_synthetic
 
-    write_synthetic(options.out, images=options.images, size=options.size, seed=options.seed)
-    log.info("%d images in %s", options.images, options.out)
+    write_synthetic(
+        options.out,
+        images=options.images,
+        val_images=options.val_images,
+        size=options.size,
+        seed=options.seed,
+    )
+    log.info("%d images in %s", options.images + options.val_images, options.out)
     return EXIT_COMPLETE
 
 
@@ -248,12 +269,26 @@ def _config(text: str | None) -> TrainConfig:
     """The config from a file or from JSON itself. Raises ConfigInvalid, naming each field at fault."""
     if text is None:
         return TrainConfig()
-    source = text if text.lstrip().startswith("{") else _read(Path(text)).decode()
     try:
-        return TrainConfig.model_validate_json(source)
+        return TrainConfig.model_validate_json(_text(text))
     except ValidationError as error:
         faults = (f"{'.'.join(map(str, one['loc'])) or 'config'}: {one['msg']}" for one in error.errors())
         raise ConfigInvalid(f"The config is invalid. {'; '.join(faults)}.") from error
+
+
+def _json(text: str) -> dict[str, Any]:
+    """An object, from a file or from JSON itself. Raises ConfigInvalid."""
+    try:
+        value = json.loads(_text(text))
+    except ValueError as error:
+        raise ConfigInvalid(f"{text} is no JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise ConfigInvalid(f"{text} is no JSON object.")
+    return value
+
+
+def _text(given: str) -> str:
+    return given if given.lstrip().startswith("{") else _read(Path(given)).decode("utf-8", "replace")
 
 
 def _dataset(source: Path, destination: Path) -> Path:
@@ -350,12 +385,13 @@ def _parser() -> argparse.ArgumentParser:
     inspect = command("inspect", _inspect, "Read and check a dataset archive.")
     inspect.add_argument("--archive", type=Path, required=True)
     inspect.add_argument("--run", type=Path, required=True)
-    inspect.add_argument("--options", type=json.loads, default={}, help="JSON: format, on_invalid, split")
+    inspect.add_argument("--options", default="{}", help="JSON or a file with it: format, on_invalid, split")
     _supervised(inspect)
 
     synthesize = command("synthesize", _synthesize, "Write a small synthetic dataset.")
     synthesize.add_argument("out", type=Path)
-    synthesize.add_argument("--images", type=int, default=200)
+    synthesize.add_argument("--images", type=int, default=240, help="for training")
+    synthesize.add_argument("--val-images", type=int, default=40)
     synthesize.add_argument("--size", type=int, default=320)
     synthesize.add_argument("--seed", type=int, default=0)
     return parser
