@@ -2,7 +2,8 @@
 
 Everything that decides the next step is in the checkpoint or is a function of the config: the data order of
 (seed, epoch), a sample's augmentation of (seed, epoch, image), the learning rate of the step. Evaluation
-takes no random numbers. So a training that is killed and resumed ends with the bits of an unbroken one (on a CPU).
+takes no random numbers. So a training that is killed and resumed ends, on a CPU, with the bits of an unbroken
+one.
 """
 
 import hashlib
