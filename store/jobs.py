@@ -538,7 +538,8 @@ def request(session: Session, project_id: str, job_id: str, action: RequestedAct
     elif job.checkpoint_step < 0:
         raise JobNotStarted
     else:
-        _transition(session, job_id, "job.stop_requested", {}, **_queued(), requested_action=action)
+        values = _queued() | {"requested_action": action}
+        _transition(session, job_id, "job.stop_requested", {}, **values)
     return RequestOutcome(_load(session, job_id), changed=True)
 
 
@@ -714,16 +715,19 @@ def _transition(
 
 
 def _end(
-    session: Session, job_id: str, status: JobStatus, reason: str | None, error: dict[str, Any] | None
+    session: Session,
+    job_id: str,
+    status: JobStatus,
+    reason: str | None,
+    error: dict[str, Any] | None,
+    **values: Any,
 ) -> None:
     data = {"status_reason": reason} | ({"error": error} if error else {})
-    _transition(session, job_id, f"job.{status}", data, **_ended(status, reason, error))
-    _settle_validation(session, job_id, status, error)
+    _transition(session, job_id, f"job.{status}", data, **_ended(status, reason, error), **values)
+    _settle_validation(session, job_id, error)
 
 
-def _settle_validation(
-    session: Session, job_id: str, status: JobStatus, error: dict[str, Any] | None
-) -> None:
+def _settle_validation(session: Session, job_id: str, error: dict[str, Any] | None) -> None:
     """A validation that ended without a verdict leaves its dataset invalid, and what waits for it failed."""
     error = error or {
         "type": "about:blank",
@@ -756,7 +760,7 @@ def _give_back(session: Session, job: Job, *, stalled: bool, reason: str | None)
         return JobStatus.PAUSED
     if stalls >= STALLS_ALLOWED:
         reason = reason or "worker_lost"
-        _end(session, job.id, JobStatus.FAILED, reason, _gave_up(job, reason))
+        _end(session, job.id, JobStatus.FAILED, reason, _gave_up(job, reason), stalls=stalls)
         return JobStatus.FAILED
     delay = REQUEUE_SECONDS * 2 ** (stalls - 1) if stalled else 0.0
     values = _queued() | {
