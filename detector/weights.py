@@ -29,9 +29,9 @@ def load_initial(detector: Detector, architecture: Architecture) -> list[str]:
     """Loads the weights that `architecture.initial_weights` asks for into a detector fresh from `build`.
 
     Returns:
-        Names of the tensors that the file has no values for, which stay random: none for `random` (no file) and
-        for `coco` with COCO's number of classes (90), the layers that depend on the number of classes for `coco`
-        with another, everything behind the classifier's layers for `imagenet`.
+        Names of the tensors that the file has no values for, which stay random: none for `random` (no file)
+        and for `coco` with COCO's number of classes (90); the layers that depend on the number of classes for
+        `coco` with another; everything behind the classifier's layers for `imagenet`.
 
     Raises:
         WeightsUnavailable: the file is not in torch.hub's cache and cannot be downloaded, or it is damaged.

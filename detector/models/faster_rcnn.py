@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import _mobilenet_extractor
 from torchvision.models.detection.faster_rcnn import FasterRCNN
@@ -46,6 +47,7 @@ def build_faster_rcnn(
     )
     if criterion is not None:
         network.roi_heads = HarmonicRoIHeads(network.roi_heads, criterion)
+    network.roi_heads.box_coder = _BoxCoder(network.roi_heads.box_coder.weights)
     _learn_strides(network)
     keep_full_precision_between(network.backbone, network.rpn.head, network.roi_heads.box_predictor)
     return network  # type: ignore[no-any-return]  # torchvision has no types
@@ -138,6 +140,16 @@ class HarmonicRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no ty
         if terms.task_contrasting is not None:
             losses["task_contrasting"] = terms.task_contrasting.sum() / count
         return losses
+
+
+class _BoxCoder(BoxCoder):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's box coder, whose exported graph also takes an image without any proposal: torchvision
+    reshapes to (proposals, -1), which ONNX cannot do with no proposals."""
+
+    def decode(self, rel_codes: Tensor, boxes: list[Tensor]) -> Tensor:
+        """(R, K * 4) offsets of R proposals, those of each image (r, 4), to (R, K, 4) boxes."""
+        decoded: Tensor = self.decode_single(rel_codes, torch.cat(boxes))
+        return decoded.reshape(-1, rel_codes.shape[1] // 4, 4)
 
 
 def build_classifier(initial_weights: InitialWeights) -> MobileNetV3:
