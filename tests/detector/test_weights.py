@@ -1,4 +1,4 @@
-"""Published weights come from torch.hub's cache: here a cache of the test's own, with files made on the spot."""
+"""Published weights come from torch.hub's cache: here one of the test's own, with files made on the spot."""
 
 import hashlib
 from pathlib import Path
