@@ -33,6 +33,44 @@ def up(
 
 
 @app.command()
+def demo(
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            help="A zip in COCO, Pascal VOC or YOLO layout; by default one is made.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Directory for what the demo writes.")] = Path("demo"),
+    architecture: Annotated[str, typer.Option(help="Detector to train.")] = "ssdlite320_mobilenet_v3_large",
+    loss: Annotated[str, typer.Option(help="`harmonic` or `baseline`.")] = "harmonic",
+    epochs: Annotated[int | None, typer.Option(help="By default enough for about 300 steps.", min=1)] = None,
+) -> None:
+    """Runs the whole path: starts the service, trains on a small dataset, prints its mAP, predicts, stops."""
+    from rich.console import Console
+
+    from harmonicdet.demo import DemoFailed, run
+
+    console = Console()
+    try:
+        run(
+            dataset=dataset,
+            folder=folder,
+            architecture=architecture,
+            loss=loss,
+            epochs=epochs,
+            console=console,
+        )
+    except DemoFailed as error:
+        console.print(str(error), markup=False)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        console.print("Interrupted; the service has stopped.")
+        raise typer.Exit(130) from None
+
+
+@app.command()
 def version() -> None:
     """Prints the version."""
     from harmonicdet import __version__
