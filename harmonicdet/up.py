@@ -2,7 +2,6 @@
 
 import fcntl
 import http.client
-import ipaddress
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from typing import Self
 
 from rich.console import Console
 
+from api.settings import ListenRefused, check_listen
 from store.errors import StoreError
 from store.sessions import migrate
 from store.settings import StoreSettings, read
@@ -75,16 +75,18 @@ class Service:
         self.port = port
         self.data = data.absolute()
         self.logs = self.data / "logs"
-        self._environment = os.environ | {"HARMONICDET_DATA": str(self.data)}
+        self._environment = os.environ | {
+            "HARMONICDET_DATA": str(self.data),
+            "HARMONICDET_HOST": host,
+            "HARMONICDET_PORT": str(port),
+        }
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
-        self._opened: list[object] = []
         self._parts = [
-            _Part("api", ["uvicorn", "api.app:create_app", "--factory", "--host", host, "--port", str(port),
-                          "--timeout-graceful-shutdown", "3", "--no-server-header"]),
+            _Part("api", ["api"]),
             _Part("worker-train", ["worker", "--queue", "train"]),
             _Part("worker-ingest", ["worker", "--queue", "ingest"]),
-        ]  # fmt: skip
+        ]
 
     @property
     def address(self) -> str:
@@ -93,7 +95,10 @@ class Service:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def __enter__(self) -> Self:
-        refuse_open_door(self.host)
+        try:
+            check_listen(self.host, allow_unauthenticated=_is_open_door_allowed())
+        except ListenRefused as error:
+            raise CannotStart(str(error)) from None
         self.logs.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.data)
         self._lock.__enter__()
@@ -225,21 +230,6 @@ class _Part:
             file.write(f"[harmonicdet up] {self.name} {line}\n")
 
 
-def refuse_open_door(host: str) -> None:
-    """Raises `CannotStart` when `host` is reachable from elsewhere, unless that was allowed."""
-    if os.environ.get("HARMONICDET_ALLOW_UNAUTHENTICATED") == "1" or host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise CannotStart(
-            f"there are no keys yet, so anybody who reaches {host} could use it. Listen on 127.0.0.1, or set "
-            "HARMONICDET_ALLOW_UNAUTHENTICATED=1 where only friends can reach this address."
-        )
-
-
 def refuse_taken_port(host: str, port: int) -> None:
     """Raises `CannotStart` when the address cannot be listened on."""
     try:
@@ -288,6 +278,10 @@ def _is_alive(pid: str) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _is_open_door_allowed() -> bool:
+    return os.environ.get("HARMONICDET_ALLOW_UNAUTHENTICATED", "").lower() in ("1", "true", "yes", "on")
 
 
 def _reachable(host: str) -> str:

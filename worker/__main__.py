@@ -20,6 +20,7 @@ from store.queue import Hints
 from store.sessions import Database
 from worker.app import create_app
 from worker.cache import DatasetCache
+from worker.health import Pulse
 from worker.kinds import Workshop
 from worker.settings import Queue, WorkerSettings
 from worker.supervise import Supervisor
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for noisy in ("celery.app.trace", "celery.worker.strategy", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("kombu.connection").setLevel(logging.ERROR)  # a folder has no host name
     try:
         settings = store_settings.read(WorkerSettings)
     except SettingsInvalid as error:
@@ -59,6 +61,7 @@ def _work(settings: WorkerSettings, queue: str, log_level: str) -> None:
     app = create_app(settings)
     register(app, supervisor, queue)
     caretaker = Caretaker(database, hints, settings)
+    pulse = Pulse(settings.data, queue)
 
     # Celery finishes the task at hand before it ends; telling the supervisor is what makes that soon.
     @signals.worker_shutting_down.connect(weak=False)
@@ -69,6 +72,7 @@ def _work(settings: WorkerSettings, queue: str, log_level: str) -> None:
     def ready(**_: object) -> None:
         log.info("ready for the %s queue", queue)
         caretaker.start()
+        pulse.start()
 
     # In a container everybody is root, and without pickle that gives nothing away.
     warnings.filterwarnings("ignore", category=SecurityWarning)
@@ -88,6 +92,8 @@ def _work(settings: WorkerSettings, queue: str, log_level: str) -> None:
     finally:
         stopping.set()
         caretaker.stop()
+        pulse.stop()
+        hints.close()
         database.dispose()
 
 
