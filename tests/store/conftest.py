@@ -44,8 +44,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
         return str(request.getfixturevalue("sqlite_url"))
     url = str(request.getfixturevalue("migrated_postgresql"))
     with psycopg.connect(url) as connection:
-        for table in ("evaluation", "model", "job", "dataset"):
-            connection.execute(f"DELETE FROM {table}".encode())
+        connection.execute("DELETE FROM evaluation; DELETE FROM model; DELETE FROM job; DELETE FROM dataset")
     return url
 
 
