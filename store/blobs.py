@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from store.errors import BlobCorrupt, BlobNotFound, StorageFull
 from store.settings import StoreSettings
 
 CHUNK = 1 << 20
+STALE_SECONDS = 3600.0
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _FICLONE = 0x40049409  # Linux: share the extents of another file
 
@@ -104,6 +106,7 @@ class LocalBlobs:
         self.root = root.absolute()
         self._staging = self.root / "staging"
         self._staging.mkdir(parents=True, exist_ok=True)
+        self._sweep()
 
     def put_file(self, path: Path, *, key: str | None = None) -> Blob:
         sha256, size = _hash_file(path)
@@ -194,6 +197,18 @@ class LocalBlobs:
         for directory in {path.parent, *(parent.parent for parent in made)}:
             _sync_directory(directory)
 
+    def _sweep(self) -> None:
+        """Remove what killed processes were receiving. Who still writes holds a lock, or has just begun."""
+        for path in self._staging.iterdir():
+            try:
+                if path.stat().st_ctime > time.time() - STALE_SECONDS:
+                    continue
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+            except (FileNotFoundError, BlockingIOError):
+                continue
+
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
         with _temporary_in(self._staging) as path:
@@ -209,6 +224,7 @@ class LocalStaging:
         self._hash = hashlib.sha256()
         self._size = 0
         self._file = path.open("wb")
+        fcntl.flock(self._file, fcntl.LOCK_SH)
 
     @property
     def size(self) -> int:

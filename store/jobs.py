@@ -5,7 +5,6 @@ The row is the truth. Who changes a job holds its row: a worker by the fencing t
 the database's. Messages leave after the commit, sent by the caller.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -331,7 +330,7 @@ def set_phase(session: Session, claim: Claim, phase: str) -> None:
 
 def set_progress(session: Session, claim: Claim, progress: Mapping[str, Any]) -> None:
     """`progress` as in HOUSE.md; writes no event, for it changes often. Raises `Fenced`."""
-    _fence(session, claim, progress=_finite(progress))
+    _fence(session, claim, progress=dict(progress))
 
 
 def set_log_tail(session: Session, claim: Claim, text: str) -> None:
@@ -357,7 +356,7 @@ def record_metrics(
             "split": split,
             "step": step,
             "epoch": epoch,
-            "metrics": _finite(numbers),
+            "metrics": dict(numbers),
             "created_at": database_now(),
         }
         for split, step, epoch, numbers in rows
@@ -891,7 +890,7 @@ def _write_event(
     type: str,  # noqa: A002
     data: Mapping[str, Any],
 ) -> None:
-    row = {"job_id": job_id, "number": number, "attempt": attempt, "type": type, "data": _finite(data)}
+    row = {"job_id": job_id, "number": number, "attempt": attempt, "type": type, "data": dict(data)}
     session.execute(_insert(session, JobEvent).values(row))
 
 
@@ -900,14 +899,3 @@ def _insert(session: Session, table: type[Any]) -> Any:
     if session.get_bind().dialect.name == "sqlite":
         return sqlite.insert(table)
     return postgresql.insert(table)
-
-
-def _finite(value: Any) -> Any:
-    """`value` with None in place of every number that JSON cannot hold."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

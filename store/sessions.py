@@ -1,6 +1,5 @@
 """Engines for SQLite and PostgreSQL, and the transactions made of them."""
 
-import json
 import logging
 import random
 import sqlite3
@@ -17,6 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from store import migrations
+from store.documents import to_json
 from store.errors import OutcomeUnknown, SettingsInvalid, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -151,12 +151,8 @@ def is_gone(error: BaseException) -> bool:
 
 
 def new_engine(url: URL, **options: Any) -> Engine:
-    """An engine whose JSON holds no NaN: PostgreSQL refuses it, and so does every reader of the API."""
-    return create_engine(url, json_serializer=_to_json, **options)
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    """An engine whose JSON holds no NaN."""
+    return create_engine(url, json_serializer=to_json, **options)
 
 
 def _postgresql_engine(url: URL) -> Engine:

@@ -90,6 +90,22 @@ def test_a_stream_leaves_nothing_unless_committed(blobs: LocalBlobs) -> None:
     assert list(blobs.iter()) == [blob.key]
 
 
+def test_what_a_killed_process_was_receiving_is_removed_later(
+    blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = blobs.root / "staging" / ".tmp-left"
+    left.write_bytes(DATA)
+    with blobs.staging() as staging:
+        staging.write(DATA)
+        LocalBlobs(blobs.root)
+        assert left.exists(), "it may be being written"
+        monkeypatch.setattr(module, "STALE_SECONDS", -1.0)
+        LocalBlobs(blobs.root)
+        assert not left.exists()
+        blob = staging.commit()
+    assert blobs.exists(blob.key), "who still writes is left alone"
+
+
 def test_a_crash_before_the_rename_leaves_no_blob(
     blobs: LocalBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
