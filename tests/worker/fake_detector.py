@@ -1,6 +1,6 @@
-"""Speaks the detector's protocol (`detector.events`) and does nothing else, as told by the config.
+"""Speaks the detector's protocol (`detector.events`) and does nothing else. It refuses every archive.
 
-The config is `{"fake": {...}}` with, all optional:
+The config of a training is `{"fake": {...}}` with, all optional:
 
     steps, pace             how many steps, seconds each
     checkpoint_every        steps between checkpoints
@@ -138,7 +138,9 @@ def _result(run: Path, result: dict[str, Any]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=["train"])
+    parser.add_argument("command", choices=["train", "inspect"])
+    parser.add_argument("--archive", type=Path)
+    parser.add_argument("--options")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--run", type=Path)
@@ -146,6 +148,9 @@ def main() -> int:
     parser.add_argument("--supervised", action="store_true")
     options = parser.parse_args()
     tie_to_supervisor()
+    if options.command == "inspect":
+        EventWriter(options.run).write(ErrorEvent(code="archive_refused", message="bad.zip is no archive."))
+        return EXIT_FAILED
     return train(options.run, json.loads(options.config.read_text()), options.resume)
 
 
