@@ -1,7 +1,7 @@
 """What every dataset becomes, whatever its layout: categories, images with boxes, and findings.
 
-Boxes are xyxy in absolute pixels of the upright image (EXIF orientation applied), continuous coordinates: a box
-covers `x2 - x1` by `y2 - y1` pixels.
+Boxes are xyxy in absolute pixels of the upright image (EXIF orientation applied), continuous coordinates: a
+box covers `x2 - x1` by `y2 - y1` pixels.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Category(msgspec.Struct, frozen=True):
-    """A class of objects. `id` is the dataset's own: COCO ids may be sparse; VOC and YOLO count from 1 and 0."""
+    """A class of objects. `id` is the dataset's own: COCO's may be sparse, VOC counts from 1, YOLO from 0."""
 
     id: int
     name: str
