@@ -5,6 +5,7 @@ only HTTP knows (a body too large, a media type) are defined here.
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -240,7 +241,19 @@ def _http_exception(request: Request, error: HTTPException) -> Response:
     status = error.status_code
     code = codes.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
     detail = details.get(status, str(error.detail))
-    return problem(request.scope, status, code, detail, headers=error.headers)
+    headers = {"Allow": _allowed(request)} if status == 405 else error.headers
+    return problem(request.scope, status, code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of the path; Starlette itself names those of one route only."""
+    methods = [
+        method.upper()
+        for template, operations in request.app.openapi()["paths"].items()
+        if re.fullmatch(re.sub(r"\\{.*?\\}", "[^/]+", re.escape(template)), request.url.path)
+        for method in operations
+    ]
+    return ", ".join(sorted(methods)) or "GET"
 
 
 def _client_gone(request: Request, error: ClientDisconnect) -> Response:

@@ -1,6 +1,7 @@
 """The OpenAPI description is the contract: every error declared as a problem, an example on every body."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -9,7 +10,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from api.errors import MEDIA_TYPE, Invalid, status_of
-from api.schemas.common import Problem
+from api.schemas import datasets, jobs
+from api.schemas.common import Problem, Shape
 from store.errors import Unavailable
 
 Responses = dict[int | str, dict[str, Any]]
@@ -29,6 +31,11 @@ TAGS = [
     {"name": "predictions", "description": "Detections on images."},
     {"name": "system", "description": "Whether the service is there."},
 ]
+# What an answer shows where it is not the example of its shape.
+_OWN_EXAMPLES = {
+    ("create_dataset", "202"): datasets.NEW_EXAMPLE,
+    ("create_job", "202"): jobs.NEW_EXAMPLE,
+}
 BINARY = {"type": "string", "format": "binary"}
 
 
@@ -106,6 +113,11 @@ def _add_components(schema: dict[str, Any]) -> None:
         [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
     )
     components.setdefault("schemas", {}).update(definitions["$defs"])
+    # FastAPI leaves out whatever is null, in examples too.
+    for shape in _every_shape(Shape):
+        extra = shape.model_config.get("json_schema_extra")
+        if isinstance(extra, dict) and shape.__name__ in components["schemas"]:
+            components["schemas"][shape.__name__].update(extra)
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     components["headers"] = {
@@ -115,6 +127,12 @@ def _add_components(schema: dict[str, Any]) -> None:
             "example": "req_01jz4m8x0v3s7q9k2b5c6d7e8f",
         }
     }
+
+
+def _every_shape(shape: type[Shape]) -> Iterator[type[Shape]]:
+    for below in shape.__subclasses__():
+        yield below
+        yield from _every_shape(below)
 
 
 def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
@@ -134,7 +152,10 @@ def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
         else:
             responses[status] = made
     operation["responses"] = dict(sorted(responses.items()))
-    for response in responses.values():
+    for status, response in responses.items():
+        own = _OWN_EXAMPLES.get((operation["operationId"], status))
+        if own is not None:
+            response["content"]["application/json"]["example"] = own
         response.setdefault("headers", {})["X-Request-ID"] = {"$ref": "#/components/headers/X-Request-ID"}
         _add_examples(response.get("content", {}), schemas)
     _add_examples(operation.get("requestBody", {}).get("content", {}), schemas)
@@ -145,6 +166,8 @@ def _add_examples(content: dict[str, Any], schemas: dict[str, Any]) -> None:
     for media in content.values():
         if "example" in media or "examples" in media:
             continue
-        name = str(media.get("schema", {}).get("$ref", "")).rpartition("/")[2]
-        for number, example in enumerate(schemas.get(name, {}).get("examples", []), start=1):
+        schema = media.get("schema", {})
+        names = [str(part.get("$ref", "")).rpartition("/")[2] for part in (schema, *schema.get("anyOf", []))]
+        examples = [example for name in names for example in schemas.get(name, {}).get("examples", [])]
+        for number, example in enumerate(examples, start=1):
             media.setdefault("examples", {})[f"example {number}"] = {"value": example}

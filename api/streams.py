@@ -32,6 +32,11 @@ class Streams:
         if self._open >= self._limit:
             raise Overloaded("Too many event streams are open; poll the job instead.", retry_after=5)
 
+    @property
+    def open(self) -> int:
+        """How many are open."""
+        return self._open
+
     @contextmanager
     def counted(self) -> Iterator[None]:
         self._open += 1

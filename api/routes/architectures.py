@@ -13,6 +13,12 @@ from detector.config import ARCHITECTURES
 router = APIRouter(prefix="/v1/architectures", tags=["architectures"])
 
 
+class SchemaResponse(JSONResponse):
+    """A JSON Schema."""
+
+    media_type = "application/schema+json"
+
+
 @router.get("", summary="List architectures")
 def list_architectures() -> ArchitectureList:
     """Every detector that can be trained."""
@@ -22,7 +28,7 @@ def list_architectures() -> ArchitectureList:
 @router.get(
     "/{name}/schema",
     summary="Read the schema of an architecture's config",
-    response_class=JSONResponse,
+    response_class=SchemaResponse,
     responses=problems(
         ArchitectureNotFound,
         also={
@@ -43,9 +49,9 @@ def list_architectures() -> ArchitectureList:
 )
 def get_architecture_schema(
     name: Annotated[str, Path(description="Name of an architecture.", examples=list(ARCHITECTURES))],
-) -> JSONResponse:
+) -> SchemaResponse:
     """JSON Schema of a training's `config`, with the default, the range and a sentence for every field."""
     if name not in ARCHITECTURES:
         raise ArchitectureNotFound(f"There is no architecture named {name[:100]!r}; see /v1/architectures.")
     schema: dict[str, Any] = config_schema(name)
-    return JSONResponse(schema, media_type="application/schema+json")
+    return SchemaResponse(schema)

@@ -20,7 +20,6 @@ from api.dependencies import (
 from api.errors import BodyMalformed, BodyTooLarge, MediaTypeUnsupported
 from api.openapi import BINARY, problems
 from api.schemas.datasets import (
-    NEW_EXAMPLE,
     DatasetCreate,
     DatasetList,
     DatasetView,
@@ -85,7 +84,6 @@ def _upload_description() -> dict[str, Any]:
         IdempotencyMismatch,
         also={
             202: {
-                "content": {"application/json": {"example": NEW_EXAMPLE}},
                 "headers": {
                     "Location": {"description": "Path of the dataset.", "schema": {"type": "string"}}
                 },

@@ -24,7 +24,6 @@ from api.negotiation import fresh, preferred
 from api.openapi import problems
 from api.schemas.common import ProblemError
 from api.schemas.jobs import (
-    NEW_EXAMPLE,
     EventList,
     JobCreate,
     JobList,
@@ -69,7 +68,7 @@ _LOCATION = {"Location": {"description": "Path of the job.", "schema": {"type": 
                 "model": JobPlan,
                 "description": "With `dry_run`: what the job would be; nothing was made.",
             },
-            202: {"content": {"application/json": {"example": NEW_EXAMPLE}}, "headers": _LOCATION},
+            202: {"headers": _LOCATION},
         },
     ),
 )

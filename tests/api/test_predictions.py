@@ -1,0 +1,252 @@
+"""Predictions: images of every kind in, detections or a drawn picture out."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from httpx2 import Response
+from PIL import Image
+from starlette.testclient import TestClient
+
+from api.services import Services
+from tests.api.helpers import ABSENT, encoded, picture, problem, trained
+
+RED = [32.0, 16.0, 96.0, 64.0]
+
+
+def post(
+    client: TestClient, model: str, data: bytes, kind: str = "application/octet-stream", **query: Any
+) -> Response:
+    return client.post(
+        f"/v1/models/{model}/predict", content=data, headers={"Content-Type": kind}, params=query
+    )
+
+
+def test_what_is_red_is_found_with_the_datasets_own_class_id(client: TestClient, model: str) -> None:
+    answer = post(client, model, encoded(picture()), "image/png")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["object"], body["model"], body["box_format"]) == ("prediction", model, "xyxy")
+    assert body["image"] == {"width": 128, "height": 128, "file_name": None}
+    assert body["detections"] == [
+        {"box": RED, "score": pytest.approx(230 / 255, abs=1e-6), "class_id": 7, "class_name": "red"}
+    ]
+    assert set(body["timing_ms"]) == {"queue", "decode", "detect", "total"}
+
+
+def test_boxes_are_in_pixels_of_the_image_whatever_its_size(client: TestClient, model: str) -> None:
+    pixels = np.zeros((320, 640, 3), np.uint8)
+    pixels[100:200, 300:500, 1] = 255
+    body = post(client, model, encoded(pixels)).json()
+    assert body["image"]["width"] == 640
+    assert body["detections"][0]["class_name"] == "green"
+    assert body["detections"][0]["box"] == pytest.approx([300, 100, 500, 200], abs=10)
+
+
+@pytest.mark.parametrize(
+    ("box_format", "expected"),
+    [("xyxy", RED), ("xywh", [32.0, 16.0, 64.0, 48.0]), ("cxcywh", [64.0, 40.0, 64.0, 48.0])],
+)
+def test_boxes_come_in_the_format_asked_for(
+    client: TestClient, model: str, box_format: str, expected: list[float]
+) -> None:
+    body = post(client, model, encoded(picture()), box_format=box_format).json()
+    assert (body["box_format"], body["detections"][0]["box"]) == (box_format, expected)
+
+
+def test_detections_are_chosen_by_score_number_and_class(client: TestClient, model: str) -> None:
+    data = encoded(picture())
+
+    def classes(**query: Any) -> list[str]:
+        found = post(client, model, data, **query).json()["detections"]
+        return [detection["class_name"] for detection in found]
+
+    assert classes() == ["red"]  # the card says 0.5
+    assert classes(score_threshold=0) == ["red", "green"]
+    assert classes(score_threshold=0.95) == []
+    assert classes(score_threshold=0, max_detections=1) == ["red"]
+    assert classes(score_threshold=0, classes="green") == ["green"]
+    assert classes(score_threshold=0, classes="40") == ["green"]
+    assert classes(score_threshold=0, classes="7, green") == ["red", "green"]
+    assert classes(score_threshold=0, classes=["red", "40"]) == ["red", "green"]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ({"classes": "blue"}, "query:classes"),
+        ({"score_threshold": 1.5}, "query:score_threshold"),
+        ({"score_threshold": "nan"}, "query:score_threshold"),
+        ({"max_detections": 0}, "query:max_detections"),
+        ({"box_format": "yxyx"}, "query:box_format"),
+    ],
+)
+def test_a_wrong_parameter_is_named(
+    client: TestClient, model: str, query: dict[str, Any], pointer: str
+) -> None:
+    body = problem(post(client, model, encoded(picture()), **query), 422, "validation_failed")
+    assert body["errors"][0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(picture(), "JPEG", quality=95),
+        encoded(picture(), "JPEG", quality=95, progressive=True),
+        encoded(picture(), "JPEG", "CMYK", quality=95),
+        encoded(picture(), "PNG", "P"),
+        encoded(picture(), "PNG", "RGBA"),
+        encoded(picture(), "WEBP", lossless=True),
+        encoded(picture(), "BMP"),
+    ],
+    ids=["jpeg", "progressive", "cmyk", "palette", "alpha", "webp", "bmp"],
+)
+def test_every_kind_of_colour_image_is_read(client: TestClient, model: str, data: bytes) -> None:
+    found = post(client, model, data).json()["detections"]
+    assert [detection["class_name"] for detection in found] == ["red"]
+    assert found[0]["box"] == pytest.approx(RED, abs=2)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "L"), ("PNG", "L"), ("PNG", "1"), ("PNG", "I;16")])
+def test_a_greyscale_image_is_as_red_as_it_is_green(
+    client: TestClient, model: str, kind: str, mode: str
+) -> None:
+    grey = np.zeros((128, 128), np.uint8)
+    grey[16:64, 32:96] = 255
+    buffer = io.BytesIO()
+    image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey)
+    (image if mode == "I;16" else image.convert(mode)).save(buffer, kind)
+    found = post(client, model, buffer.getvalue()).json()["detections"]
+    assert {detection["class_name"] for detection in found} == {"red", "green"}
+    assert all(detection["box"] == pytest.approx(RED, abs=2) for detection in found)
+
+
+def test_an_image_is_turned_upright_as_its_exif_says(client: TestClient, model: str) -> None:
+    upright = picture(height=128, width=192)
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))  # to be turned by 90 degrees clockwise
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    stored.save(buffer, "JPEG", quality=95, exif=exif)
+    body = post(client, model, buffer.getvalue()).json()
+    assert (body["image"]["width"], body["image"]["height"]) == (192, 128)
+    assert body["detections"][0]["box"] == pytest.approx(RED, abs=4)
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/octet-stream"])
+def test_a_text_file_is_a_problem_that_says_so(client: TestClient, model: str, kind: str) -> None:
+    body = problem(post(client, model, b"Dear model, what is on this picture?", kind), 422, "image_invalid")
+    assert "JPEG, PNG, WebP or BMP" in body["detail"]
+
+
+def test_a_truncated_image_is_refused(client: TestClient, model: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    data = encoded(noise, "JPEG")
+    problem(post(client, model, data[: len(data) // 2]), 422, "image_invalid")
+
+
+def test_an_image_with_too_many_pixels_is_refused(client: TestClient, model: str) -> None:
+    body = problem(post(client, model, encoded(np.zeros((1001, 1000, 3), np.uint8))), 422, "image_invalid")
+    assert "1001000" in body["detail"]
+
+
+def test_a_body_over_the_limit_is_refused(client: TestClient, model: str) -> None:
+    problem(post(client, model, b"x" * 500_001), 413, "body_too_large")
+    answer = client.post(f"/v1/models/{model}/predict", files={"image": ("a.jpg", b"x" * 500_001)})
+    problem(answer, 413, "body_too_large")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/x-www-form-urlencoded", ""])
+def test_another_media_type_is_refused(client: TestClient, model: str, kind: str) -> None:
+    problem(post(client, model, b"hello", kind), 415, "media_type_unsupported")
+
+
+def test_an_empty_body_is_refused(client: TestClient, model: str) -> None:
+    body = problem(post(client, model, b"", "image/png"), 422, "validation_failed")
+    assert body["errors"][0]["code"] == "image_missing"
+
+
+def test_several_images_come_back_in_their_order(client: TestClient, model: str) -> None:
+    green = np.full((32, 48, 3), (0, 255, 0), np.uint8)
+    files = [
+        ("image", ("a.png", encoded(picture()), "image/png")),
+        ("image", ("b.png", encoded(green), "image/png")),
+    ]
+    answer = client.post(f"/v1/models/{model}/predict", files=files)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["object"] == "list"
+    assert [item["image"]["file_name"] for item in body["data"]] == ["a.png", "b.png"]
+    assert [item["detections"][0]["class_name"] for item in body["data"]] == ["red", "green"]
+    assert body["data"][1]["detections"][0]["box"] == [0.0, 0.0, 48.0, 32.0]
+
+
+def test_the_one_bad_image_of_several_is_named(client: TestClient, model: str) -> None:
+    files = [("image", ("a.png", encoded(picture()))), ("image", ("notes.txt", b"hello"))]
+    body = problem(client.post(f"/v1/models/{model}/predict", files=files), 422, "image_invalid")
+    assert body["detail"].startswith("Image 2 (notes.txt): ")
+
+
+def test_too_many_images_are_refused(client: TestClient, model: str) -> None:
+    files = [("image", (f"{n}.png", b"x")) for n in range(17)]
+    problem(client.post(f"/v1/models/{model}/predict", files=files), 413, "body_too_large")
+
+
+def test_a_form_without_images_is_refused(client: TestClient, model: str) -> None:
+    answer = client.post(f"/v1/models/{model}/predict", data={"score": "1"}, files={"image": ("a", b"x")})
+    body = problem(answer, 422, "validation_failed")
+    assert body["errors"][0]["pointer"] == "form:score"
+
+
+@pytest.mark.parametrize(("accept", "kind"), [("image/jpeg", "JPEG"), ("image/png", "PNG")])
+def test_the_drawn_image_shows_the_box(client: TestClient, model: str, accept: str, kind: str) -> None:
+    headers = {"Accept": accept, "Content-Type": "image/png"}
+    answer = client.post(f"/v1/models/{model}/predict", content=encoded(picture()), headers=headers)
+    assert answer.headers["content-type"] == accept
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert (image.format, image.size) == (kind, (128, 128))
+        drawn = np.asarray(image.convert("RGB")).astype(int)
+    changed = np.abs(drawn - picture()).sum(axis=2) > 150
+    assert changed[30:60, 31:34].any(axis=1).all()  # the left edge of the box
+    assert not changed[80:, 100:].any()
+
+
+def test_the_drawn_image_follows_the_parameters(client: TestClient, model: str) -> None:
+    headers = {"Accept": "image/png", "Content-Type": "image/png"}
+    path = f"/v1/models/{model}/predict?score_threshold=0.99"
+    answer = client.post(path, content=encoded(picture()), headers=headers)
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert np.array_equal(np.asarray(image), picture())
+
+
+def test_several_images_cannot_be_drawn(client: TestClient, model: str) -> None:
+    files = [("image", ("a.png", encoded(picture())))] * 2
+    answer = client.post(f"/v1/models/{model}/predict", files=files, headers={"Accept": "image/png"})
+    problem(answer, 406, "not_acceptable")
+
+
+def test_another_answer_than_json_or_a_picture_is_not_acceptable(client: TestClient, model: str) -> None:
+    headers = {"Accept": "text/csv", "Content-Type": "image/png"}
+    answer = client.post(f"/v1/models/{model}/predict", content=encoded(picture()), headers=headers)
+    problem(answer, 406, "not_acceptable")
+
+
+def test_an_absent_model_is_not_found(client: TestClient) -> None:
+    problem(post(client, f"mdl_{ABSENT}", encoded(picture())), 404, "model_not_found")
+
+
+def test_beyond_the_queue_predictions_are_refused_and_worth_another_try(
+    client: TestClient, services: Services, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.predictions, "_limit", 0)
+    answer = post(client, model, encoded(picture()))
+    problem(answer, 503, "overloaded")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_the_cards_threshold_is_the_default(
+    client: TestClient, services: Services, job: dict[str, Any]
+) -> None:
+    model = trained(services, job["id"], score_threshold=0.95)
+    assert post(client, model, encoded(picture())).json()["detections"] == []

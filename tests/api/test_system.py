@@ -1,0 +1,103 @@
+"""The process itself: health, readiness, refusing to start, who may reach it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from api import health
+from api.app import create_app
+from api.services import Services
+from api.settings import ListenRefused, Settings, check_listen
+from store.errors import SettingsInvalid, Unavailable
+from tests.api.helpers import problem
+from tests.api.served import Served
+
+
+def test_the_process_is_healthy(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_everything_that_is_needed_is_ready(client: TestClient) -> None:
+    ok = {"database": "ok", "migrations": "ok", "broker": "ok", "blobs": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready", "checks": ok}
+
+
+def test_what_is_not_ready_is_named_without_its_insides(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise Unavailable("could not connect to postgresql://user:hunter2@host")
+
+    monkeypatch.setattr(services.database, "check", away)
+    monkeypatch.setattr(services.hints, "ping", lambda: False)
+    answer = client.get("/readyz")
+    body = problem(answer, 503, "not_ready")
+    assert body["checks"] == {
+        "database": "failed (Unavailable)",
+        "migrations": "ok",
+        "broker": "failed (ConnectionError)",
+        "blobs": "ok",
+    }
+    assert "database, broker" in body["detail"]
+    assert "hunter2" not in answer.text
+
+
+def test_the_index_leads_to_what_exists(client: TestClient) -> None:
+    links = client.get("/v1").json()["links"]
+    assert {"datasets", "jobs", "models", "openapi"} <= links.keys()
+    for path in links.values():
+        assert client.get(path).status_code == 200, path
+
+
+def test_it_does_not_start_on_a_database_without_its_tables(tmp_path: Path) -> None:
+    app = create_app(Settings(data=tmp_path))
+    with pytest.raises(SettingsInvalid, match="store migrate"), TestClient(app):
+        pass
+
+
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARMONICDET_PREDICT_THREADS", "many")
+    with pytest.raises(SettingsInvalid, match="HARMONICDET_PREDICT_THREADS"):
+        create_app()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.9.9.9"])
+def test_loopback_needs_no_permission(host: str) -> None:
+    check_listen(host, allow_unauthenticated=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])  # noqa: S104
+def test_an_open_address_needs_permission(host: str) -> None:
+    with pytest.raises(ListenRefused, match="HARMONICDET_ALLOW_UNAUTHENTICATED"):
+        check_listen(host, allow_unauthenticated=False)
+    check_listen(host, allow_unauthenticated=True)
+
+
+def test_the_command_refuses_an_open_address(tmp_path: Path) -> None:
+    environment = os.environ | {"HARMONICDET_HOST": "0.0.0.0", "HARMONICDET_DATA": str(tmp_path)}  # noqa: S104
+    environment.pop("HARMONICDET_ALLOW_UNAUTHENTICATED", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "api"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "refusing to listen on 0.0.0.0" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_health_check_asks_the_port_of_the_environment(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARMONICDET_HOST", "0.0.0.0")  # noqa: S104
+    monkeypatch.setenv("HARMONICDET_PORT", str(server.port))
+    assert health.main() == 0
+    monkeypatch.setenv("HARMONICDET_PORT", "1")
+    assert health.main() == 1
