@@ -24,7 +24,6 @@ from store.sessions import migrate
 from store.settings import StoreSettings, read
 
 STOP_SECONDS = 15.0  # workers write a checkpoint in this time
-HANDOVER_SECONDS = 20.0  # what a killed parent left behind ends in this time
 _SETTLED_SECONDS = 60.0
 _LARGEST_PAUSE_SECONDS = 30.0
 _LARGEST_LOG_BYTES = 10_000_000
@@ -248,36 +247,20 @@ def refuse_taken_port(host: str, port: int) -> None:
 
 @contextmanager
 def _lock(data: Path) -> Iterator[None]:
-    """Holds the data directory. What a killed parent has left is waited for, a living one is not."""
+    """Holds the data directory; the lock ends with this process, however that ends."""
     with (data / "harmonicdet.lock").open("a+") as file:
-        give_up = time.monotonic() + HANDOVER_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip()
-                if _is_alive(holder) or time.monotonic() > give_up:
-                    raise CannotStart(
-                        f"another HarmonicDet (process {holder}) works in {data}. Stop it, or choose another "
-                        "directory with --data."
-                    ) from None
-                time.sleep(0.2)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise CannotStart(
+                f"another HarmonicDet (process {file.read().strip()}) works in {data}. "
+                "Stop it, or choose another directory with --data."
+            ) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
-
-
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _is_open_door_allowed() -> bool:

@@ -1,0 +1,1 @@
+"""The real service as processes: `harmonicdet up`, the real trainer, HTTP."""
