@@ -1,6 +1,5 @@
 """Jobs: create, list, read, cancel, and what they have said so far."""
 
-import math
 from typing import Annotated, Any, cast
 
 from anyio import to_thread
@@ -323,7 +322,7 @@ def _plan(dataset: Dataset, config: TrainConfig, resolved: dict[str, Any]) -> Jo
     steps_per_epoch = None
     if dataset.summary is not None:
         images = cast(int, dataset.summary["splits"][config.train_split]["images"])
-        steps_per_epoch = math.ceil(images / config.batch_size)
+        steps_per_epoch = max(1, images // config.batch_size)  # whole batches only
     return JobPlan(
         kind=JobKind.TRAIN,
         dataset_id=dataset.id,

@@ -115,7 +115,7 @@ def test_a_dry_run_makes_nothing_and_says_how_many_steps(client: TestClient, rea
     answer = client.post("/v1/jobs?dry_run=true", json=asked(ready, config={"epochs": 3, "batch_size": 3}))
     assert answer.status_code == 200
     body = answer.json()
-    assert (body["object"], body["steps_per_epoch"], body["steps"]) == ("job_plan", 3, 9)
+    assert (body["object"], body["steps_per_epoch"], body["steps"]) == ("job_plan", 2, 6)
     assert body["resolved_config"]["optimizer"]["kind"] == "sgd"
     assert client.get("/v1/jobs?kind=train").json()["data"] == []
 
