@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from detector.events import (
@@ -68,7 +69,8 @@ class Supervisor:
         if not self.work(job_id):
             return
         while not self._stopping.is_set():
-            due = self._shop.database.run(lambda session: jobs.next_due(session, queue))
+            with self._shop.database.read() as session:
+                due = jobs.next_due(session, queue)
             if due is None or not self.work(due):
                 return
 
@@ -138,7 +140,7 @@ class _Attempt:
                     raise
                 except JobFailed as failure:
                     end = self._failed(failure)
-                except (OSError, StorageFull) as error:  # another attempt may fare better
+                except (OSError, StorageFull, DBAPIError) as error:  # another attempt may fare better
                     log.exception("%s: attempt %d broke off", self._claim.job_id, self._claim.attempt)
                     self._note(f"The worker could not go on: {error}")
                     end = self._released(stalled=True, reason="worker_lost")
@@ -298,10 +300,15 @@ class _Attempt:
             if isinstance(event, CheckpointEvent):
                 key = f"jobs/{self._claim.job_id}/{self._claim.token}/step-{event.step:08d}.pt"
                 try:
-                    return event, self._shop.blobs.put_file(self._run / event.path, key=key)
+                    blob = self._shop.blobs.put_file(self._run / event.path, key=key)
                 except (OSError, StorageFull) as error:
                     # Gone already, for the trainer keeps the last few only, or no room: a later one may do.
                     log.warning("%s: checkpoint %s is not kept: %s", self._claim.job_id, event.path, error)
+                    continue
+                if blob.sha256 == event.sha256:
+                    return event, blob
+                log.error("%s: %s is not what the trainer has written", self._claim.job_id, event.path)
+                self._shop.blobs.delete(key)
         return None
 
     def _store(
