@@ -122,7 +122,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=True),
         sa.Column("finished_at", sa.Double(), nullable=True),
-        sa.CheckConstraint("token >= attempt", name="ck_job_token_covers_attempt"),
+        sa.CheckConstraint("token >= attempt", name=op.f("ck_job_token_covers_attempt")),
         sa.ForeignKeyConstraint(
             ["dataset_id"], ["dataset.id"], name="fk_job_dataset_id_dataset", ondelete="SET NULL"
         ),
