@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from sqlalchemy.exc import OperationalError
+
 from api.inference.cache import ModelCache
 from api.inference.load import load
 from api.inference.pool import BoundedPool
@@ -11,7 +13,7 @@ from api.settings import Settings
 from api.streams import Streams
 from store.blobs import Blobs, open_blobs
 from store.caretaker import Caretaker
-from store.errors import SettingsInvalid
+from store.errors import SettingsInvalid, Unavailable
 from store.queue import Hints
 from store.sessions import Database, is_current
 from store.tables import DEFAULT_PROJECT
@@ -56,8 +58,12 @@ def opened(settings: Settings) -> Iterator[Services]:
 
 
 def require_current(database_url: str) -> None:
-    """Raise `SettingsInvalid` unless the database has this version's tables."""
-    if not is_current(database_url):
+    """Raise `SettingsInvalid` unless the database has this version's tables, `Unavailable` when it is away."""
+    try:
+        current = is_current(database_url)
+    except OperationalError as error:
+        raise Unavailable from error
+    if not current:
         raise SettingsInvalid(
             "the database of HARMONICDET_DATABASE_URL does not have the tables of this version: "
             "run `python -m store migrate` first (`harmonicdet up` does it by itself)"
