@@ -58,7 +58,7 @@ def opened(settings: Settings) -> Iterator[Services]:
 
 
 def require_current(database_url: str) -> None:
-    """Raise `SettingsInvalid` unless the database has this version's tables, `Unavailable` when it is away."""
+    """Raise `SettingsInvalid` for a database without this version's tables, `Unavailable` when it is away."""
     try:
         current = is_current(database_url)
     except OperationalError as error:
