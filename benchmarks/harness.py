@@ -16,7 +16,8 @@ def interleaved(
     """Seconds of each call, A B A B …, after one uncounted round; drift of the machine meets both alike."""
     ours()
     reference()
-    a, b = [], []
+    a: list[float] = []
+    b: list[float] = []
     for _ in range(rounds):
         for call, seconds in ((ours, a), (reference, b)):
             start = time.perf_counter()
