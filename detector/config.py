@@ -5,7 +5,7 @@ discriminated unions on `kind`, and a choice without options may be written as i
 `{"architecture": "ssdlite320_mobilenet_v3_large", "loss": "harmonic"}`.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -21,7 +21,7 @@ def _by_kind(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
-# --- architectures ----------------------------------------------------------------------------------------------
+# Architectures
 
 InitialWeights = Literal["random", "imagenet", "coco"]
 
@@ -33,7 +33,7 @@ class SSDLite320(Frozen):
     image_size: int = Field(320, ge=128, le=640, multiple_of=32)
     """Side in pixels of the square every image is resized to."""
     initial_weights: InitialWeights = "random"
-    """Where training starts: `random`, an ImageNet backbone or a COCO detector (the last two are downloaded once)."""
+    """Where training starts: `random`, an `imagenet` backbone or a `coco` detector, the two downloaded once."""
 
 
 class FasterRCNN320(Frozen):
@@ -43,7 +43,7 @@ class FasterRCNN320(Frozen):
     image_size: int = Field(320, ge=128, le=800, multiple_of=32)
     """Shorter side in pixels after resizing; the longer side is at most twice this."""
     initial_weights: InitialWeights = "random"
-    """Where training starts: `random`, an ImageNet backbone or a COCO detector (the last two are downloaded once)."""
+    """Where training starts: `random`, an `imagenet` backbone or a `coco` detector, the two downloaded once."""
     trainable_backbone_layers: int = Field(6, ge=0, le=6)
     """How many stages of the backbone learn, counted from its end; must be 6 from random weights."""
 
@@ -66,11 +66,11 @@ Architecture = Annotated[
     ),
 ]
 
-# --- losses -----------------------------------------------------------------------------------------------------
+# Losses
 
 
 class HarmonicLoss(Frozen):
-    """The harmonic loss: classification and localisation of a positive sample weight each other (ICCV 2021)."""
+    """The harmonic loss (ICCV 2021): the two losses of a positive sample weight each other."""
 
     kind: Literal["harmonic"] = "harmonic"
     alpha: float = Field(1.5, ge=0.0, le=100.0)
@@ -97,7 +97,7 @@ Loss = Annotated[
     BeforeValidator(_by_kind, json_schema_input_type=Literal["harmonic", "baseline"] | _LossObject),
 ]
 
-# --- optimisation -----------------------------------------------------------------------------------------------
+# Optimisation
 
 
 class SGD(Frozen):
@@ -161,7 +161,7 @@ Schedule = Annotated[
 
 
 class Augmentation(Frozen):
-    """What happens to a training image before it is resized; evaluation and serving see the image as it is."""
+    """What happens to a training image; evaluation and serving see images as they are."""
 
     horizontal_flip: float = Field(0.5, ge=0.0, le=1.0)
     """Probability of a mirror image; set 0 where left and right matter."""
@@ -207,7 +207,7 @@ class TrainConfig(Frozen):
     batch_size: int = Field(8, ge=1, le=1024)
     """Images per step."""
     warmup_steps: int = Field(100, ge=0)
-    """Steps in which the learning rate rises linearly to its peak (at most a quarter of all steps is used)."""
+    """Steps in which the learning rate rises to its peak (at most a quarter of all steps)."""
     clip_grad_norm: float | None = Field(10.0, gt=0.0)
     """Largest norm of the gradient; null for no clipping."""
     ema_decay: float | None = Field(0.998, gt=0.0, lt=1.0)
@@ -217,7 +217,7 @@ class TrainConfig(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train: `auto` takes a GPU when there is one."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Fixes initial weights, data order and augmentation; the same seed on the same CPU gives the same bits."""
+    """Fixes initial weights, data order and augmentation; on one CPU it gives the same bits."""
     train_split: str = Field("train", min_length=1, max_length=20)
     """The split to learn from."""
     eval_split: str = Field("auto", min_length=1, max_length=20)
@@ -227,7 +227,7 @@ class TrainConfig(Frozen):
     early_stopping: EarlyStopping | None = None
     """When to end before the last epoch; null for never."""
     checkpoint_every_steps: int | None = Field(None, ge=1)
-    """Steps between two checkpoints within an epoch, beside one a minute and one after each epoch; null for none."""
+    """Steps between checkpoints, beside one a minute and one an epoch; null for no more."""
     num_workers: int = Field(0, ge=0, le=64)
     """Processes that decode and augment images; 0 does it in the training process."""
 
@@ -235,7 +235,8 @@ class TrainConfig(Frozen):
     def _fits_together(self) -> Self:
         if isinstance(self.schedule, StepSchedule) and self.schedule.milestones[-1] >= self.epochs:
             raise ValueError(
-                f"schedule.milestones ends at {self.schedule.milestones[-1]}, which epochs={self.epochs} never reaches"
+                f"schedule.milestones ends at {self.schedule.milestones[-1]}, "
+                f"which epochs={self.epochs} never reaches"
             )
         return self
 

@@ -1,7 +1,7 @@
 """What a detector process tells whoever started it: JSON lines in `events.jsonl` of its run directory.
 
-A run directory is the whole interface between the trainer and its supervisor: the trainer knows nothing of rows or
-queues, the supervisor nothing of tensors.
+A run directory is the whole interface between the trainer and its supervisor: the trainer knows nothing of
+rows or queues, the supervisor nothing of tensors.
 
     events.jsonl            one event a line, appended and flushed
     checkpoints/            step-00000120.pt, each written under another name, synced, then renamed
@@ -94,7 +94,7 @@ _adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
 class EventWriter:
-    """Appends events to `run/events.jsonl`, a line in one write, so that a reader never sees half of one stay."""
+    """Appends events to `run/events.jsonl`, each line in one write."""
 
     def __init__(self, run: Path) -> None:
         self._descriptor = os.open(run / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
