@@ -33,7 +33,7 @@ class SSDLite320(Frozen):
     image_size: int = Field(320, ge=128, le=640, multiple_of=32)
     """Side in pixels of the square every image is resized to."""
     initial_weights: InitialWeights = "random"
-    """Where training starts: `random`, an `imagenet` backbone or a `coco` detector, the two downloaded once."""
+    """Where training starts: `random`, or an `imagenet` backbone or `coco` detector, downloaded once."""
 
 
 class FasterRCNN320(Frozen):
@@ -43,7 +43,7 @@ class FasterRCNN320(Frozen):
     image_size: int = Field(320, ge=128, le=800, multiple_of=32)
     """Shorter side in pixels after resizing; the longer side is at most twice this."""
     initial_weights: InitialWeights = "random"
-    """Where training starts: `random`, an `imagenet` backbone or a `coco` detector, the two downloaded once."""
+    """Where training starts: `random`, or an `imagenet` backbone or `coco` detector, downloaded once."""
     trainable_backbone_layers: int = Field(6, ge=0, le=6)
     """How many stages of the backbone learn, counted from its end; must be 6 from random weights."""
 
