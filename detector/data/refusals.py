@@ -10,9 +10,10 @@ class ArchiveRefused(DetectorError):
     code = "archive_refused"
 
     def __init__(self, member: str | None = None, *, detail: str | None = None) -> None:
+        sentence = str(type(self).__doc__)
+        self.reason = f"{sentence.removesuffix('.')} ({printable(detail)})." if detail else sentence
         where = f"{printable(member)}: " if member is not None else ""
-        message = f"{where}{type(self).__doc__}{f' ({printable(detail)})' if detail else ''}"
-        super().__init__(message, hint="Send a plain zip of images and annotations.")
+        super().__init__(where + self.reason, hint="Send a plain zip of images and annotations.")
         self.member = member
         self.also: tuple[ArchiveRefused, ...] = ()  # the other reasons found in the same look
 

@@ -1,0 +1,69 @@
+"""Look at every image of an archive, a few at a time, on several threads."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from detector.data.archive import Archive
+from detector.data.refusals import MemberCorrupt, MemberMissing
+from detector.errors import ImageInvalid
+from detector.images import DATASET_MAX_PIXELS, ImageInfo, decode, probe
+
+_MOST_THREADS = 8
+_AHEAD = 4  # images per thread that wait to be looked at or taken
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What an image of the archive really is."""
+
+    info: ImageInfo
+    sha256: bytes
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Why an image cannot be used."""
+
+    code: str
+    message: str
+
+
+def look(archive: Archive, members: Iterable[str], *, strict: bool) -> Iterator[Picture | Broken]:
+    """One answer per member, in their order. `strict` decodes every pixel, else only the header is read.
+
+    Raises ArchiveRefused when reading on would break the archive's limits.
+    """
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    pending: deque[Future[Picture | Broken]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        try:
+            for member in members:
+                pending.append(pool.submit(_look, archive, member, strict))
+                if len(pending) >= threads * _AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _look(archive: Archive, member: str, strict: bool) -> Picture | Broken:
+    try:
+        data = archive.read(member)
+    except (MemberCorrupt, MemberMissing) as error:
+        return Broken(error.code, error.reason)
+    try:
+        info = probe(data, max_pixels=DATASET_MAX_PIXELS)
+    except ImageInvalid as error:
+        return Broken("image_unreadable", error.message)
+    if strict:
+        try:
+            decode(data, max_pixels=DATASET_MAX_PIXELS)
+        except ImageInvalid as error:
+            return Broken("image_corrupt", error.message)
+    return Picture(info, hashlib.sha256(data).digest())
