@@ -21,7 +21,7 @@ def draw(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
     pen = ImageDraw.Draw(picture)
     height, width = image.shape[:2]
     line = max(1, round(max(height, width) / 320))
-    font = ImageFont.load_default(size=float(min(28, max(10, max(height, width) // 45))))
+    font = ImageFont.load_default(size=float(min(28, max(12, max(height, width) // 45))))
     order = np.argsort(detections.scores, kind="stable")  # worst first
     for i in order:
         x1, y1, x2, y2 = (float(v) for v in detections.boxes[i])

@@ -27,7 +27,7 @@ from detector.data.loading import EpochBatches, EvaluationSet, Sample, TrainingS
 from detector.data.materialise import load
 from detector.data.records import DatasetIndex, ImageRecord
 from detector.ema import WeightAverage
-from detector.errors import CheckpointCorrupt, DatasetInvalid, NonFiniteLoss, OutOfMemory
+from detector.errors import CheckpointCorrupt, ConfigInvalid, DatasetInvalid, NonFiniteLoss, OutOfMemory
 from detector.evaluate.coco import CocoMetrics, evaluate, ground_truth
 from detector.evaluate.split import CocoResults, detect
 from detector.events import CheckpointEvent, EventWriter, MetricEvent, NoticeEvent, PhaseEvent
@@ -136,7 +136,7 @@ class Training:
         self._detector = build(config.architecture, config.loss, len(self._index.categories))
         if initialise:
             load_initial(self._detector, config.architecture)
-        self._detector.to(self._device).to(memory_format=torch.channels_last)
+        self._precision.prepare(self._detector)
         self._average = WeightAverage(self._detector, config.ema_decay)
         self._optimizer = build_optimizer(self._detector, config.optimizer)
         self._scaler = self._precision.scaler()
@@ -373,6 +373,7 @@ class Training:
                 "optimizer": self._optimizer.state_dict(),
                 "scaler": self._scaler.state_dict(),
                 "metrics": self._metrics.state(),
+                "threads": torch.get_num_threads(),
                 "random_cpu": torch.get_rng_state(),
                 "random_cuda": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
                 "best": None
@@ -410,6 +411,8 @@ class Training:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointCorrupt(f"The checkpoint does not fit this training: {error}") from error
         torch.set_rng_state(state["random_cpu"])
+        if self._device.type == "cpu":
+            torch.set_num_threads(state["threads"])  # another number sums in another order
         if self._device.type == "cuda" and len(state["random_cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["random_cuda"])
 
@@ -424,7 +427,10 @@ class Training:
 
 
 def choose_splits(index: DatasetIndex, config: TrainConfig) -> Splits:
-    """The images of `train_split` and `eval_split`. Raises DatasetInvalid without images or boxes."""
+    """The images of `train_split` and `eval_split`.
+
+    Raises DatasetInvalid without images or boxes, ConfigInvalid when the two are one.
+    """
     present = index.splits()
     name = config.eval_split
     if name == "auto":
@@ -435,6 +441,11 @@ def choose_splits(index: DatasetIndex, config: TrainConfig) -> Splits:
                 f"The dataset has no split {split!r}; it has {', '.join(sorted(present)) or 'none'}.",
                 hint="Set train_split and eval_split to splits of the dataset.",
             )
+    if name == config.train_split:
+        raise ConfigInvalid(
+            f"train_split and eval_split are both {name!r}: that would measure what was learned by heart.",
+            hint="Set eval_split to another split, or leave it auto.",
+        )
     training = [image for image in index.images if image.split == config.train_split]
     if not any(not a.iscrowd for image in training for a in image.annotations):
         raise DatasetInvalid(

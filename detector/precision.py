@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 from detector.config import TrainConfig
 from detector.errors import ConfigInvalid
@@ -20,6 +21,14 @@ class Precision:
     def autocast(self) -> AbstractContextManager[object]:
         """Around the forward pass and the losses."""
         return torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None)
+
+    def prepare(self, model: nn.Module) -> None:
+        """Moves the model to the device, in the memory layout that convolutions like."""
+        model.to(self.device).to(memory_format=torch.channels_last)
+        if self.device.type == "cpu" and self.half is torch.bfloat16:
+            for module in model.modules():
+                if type(module) is nn.Conv2d and module.groups > 1:
+                    module.__class__ = _DepthwiseConv2d
 
     def scaler(self) -> torch.amp.GradScaler:
         """Keeps small gradients of fp16 from vanishing; does nothing for other formats."""
@@ -58,3 +67,14 @@ def use_available_cores() -> None:
     """As many threads as this process may use, unless OMP_NUM_THREADS says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+class _DepthwiseConv2d(nn.Conv2d):
+    """Computes maps of one pixel in float32: for these, oneDNN's bfloat16 gradient of a strided depthwise
+    convolution is now and then whatever stood in memory. SSDlite has such maps below 320 pixels."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        if input.shape[-2:] != (1, 1):
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float())

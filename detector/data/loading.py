@@ -179,10 +179,10 @@ def objects(image: ImageRecord, categories: Sequence[Category]) -> tuple[Tensor,
 
 
 def read_image(directory: Path, image: ImageRecord) -> Pixels:
-    """The decoded image (H, W, 3). Raises DatasetInvalid, naming the image, when it is missing or broken."""
+    """The decoded image (H, W, 3), writable, as torch wants it. Raises DatasetInvalid, naming the image, when it is missing or broken."""
     path = image_path(directory, image)
     try:
-        return decode(path.read_bytes())
+        return np.require(decode(path.read_bytes()), requirements="W")
     except OSError as error:
         raise DatasetInvalid(f"{image.file_name}: cannot be read: {error.strerror}.") from error
     except ImageInvalid as error:

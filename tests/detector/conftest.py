@@ -16,7 +16,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """The tests share their cores with others; waiting threads would burn them."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _leave_torch_as_it_was() -> None:
-    """A training chooses deterministic algorithms for its process; a test must not choose for the next."""
+    """A training chooses deterministic algorithms for its process; a test does not choose for the next."""
     torch.use_deterministic_algorithms(False)

@@ -24,7 +24,7 @@ def write_dataset(directory: Path, *, train: int = 8, val: int = 4) -> DatasetIn
     for number in range(train + val):
         height, width = SIZES[number % len(SIZES)]
         pixels = random.integers(90, 160, (height, width, 3), dtype=np.uint8)
-        annotations = []
+        annotations: list[Annotation] = []
         for category, value in zip(CATEGORIES, (230, 20), strict=True):
             w, h = random.integers(30, 60, 2)
             x, y = random.integers(0, width - w), random.integers(0, height - h)
