@@ -10,7 +10,8 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,11 @@ def _in_run(command: Callable[[argparse.Namespace], int], options: argparse.Name
 
 
 def _train(options: argparse.Namespace) -> int:
-    interrupted = _interruption()
+    with _interruption() as interrupted:
+        return _train_until(interrupted, options)
+
+
+def _train_until(interrupted: Callable[[], bool], options: argparse.Namespace) -> int:
     config = _config(options.config)
     from detector.engine import Interrupted, train
     from detector.precision import use_available_cores
@@ -212,14 +217,16 @@ def _inspect(options: argparse.Namespace) -> int:
     from detector.data.inspect import SplitOptions, inspect
 
     asked = _json(options.options)
-    split = asked.pop("split", None)
-    if split is not None:
-        asked["split"] = SplitOptions(**split)
+    unknown = set(asked) - {"format", "on_invalid", "split", "strict_decode"}
+    if unknown:
+        raise ConfigInvalid(f"There is no option {', '.join(sorted(unknown))}.")
+    if asked.get("split") is not None:
+        try:
+            asked["split"] = SplitOptions(**asked["split"])
+        except TypeError as error:
+            raise ConfigInvalid(f"The option split does not fit: {error}.") from error
     (options.run / "result.json").unlink(missing_ok=True)
-    try:
-        index, report = inspect(options.archive, **asked)
-    except TypeError as error:
-        raise ConfigInvalid(f"The options do not fit: {error}.") from error
+    index, report = inspect(options.archive, **asked)
     folder = options.run / "artifacts"
     folder.mkdir(exist_ok=True)
     (folder / "report.json").write_bytes(msgspec.json.encode(report))
@@ -250,7 +257,8 @@ def _synthesize(options: argparse.Namespace) -> int:
 # --- what the subcommands share ---
 
 
-def _interruption() -> Callable[[], bool]:
+@contextmanager
+def _interruption() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM or Ctrl-C has come; a second Ctrl-C ends the process at once."""
     asked = False
 
@@ -260,9 +268,12 @@ def _interruption() -> Callable[[], bool]:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
-    return lambda: asked
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _config(text: str | None) -> TrainConfig:
