@@ -19,7 +19,7 @@ class WorkerSettings(StoreSettings):
     """How often a supervisor looks at its child process."""
     apply_seconds: float = Field(0.5, ge=0.0)
     """Shortest time between two transactions that turn events into rows."""
-    cancel_grace_seconds: float = Field(1.0, ge=0.0)
+    cancel_grace_seconds: float = Field(0.3, ge=0.0)
     """How long a cancelled child may take to end before its process group is killed."""
     shutdown_grace_seconds: float = Field(10.0, ge=0.0)
     """How long a child may take to write its checkpoint when the worker is told to stop."""
