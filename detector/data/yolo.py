@@ -18,7 +18,7 @@ from detector.text import is_plain, printable
 
 _CLASS_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels", "labels.txt")
 _LARGEST_FILE = 10_000_000  # bytes
-_LARGEST_YAML = 1_000_000
+_LARGEST_YAML = 500_000  # PyYAML reads about 50,000 a second
 _LONGEST_NAME = 200
 _MOST_FOLDERS = 100  # of a split
 _DEEPEST_FOLDER = 20
