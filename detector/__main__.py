@@ -22,6 +22,7 @@ from detector.console import LoggedEvents, coco_table, log
 from detector.errors import ConfigInvalid, DatasetInvalid, DetectorError
 from detector.events import EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED, ErrorEvent, PhaseEvent
 from detector.lifeline import tie_to_supervisor
+from detector.threads import wait_without_spinning
 
 if TYPE_CHECKING:
     from detector.data.records import DatasetIndex
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a subcommand; returns the exit code."""
+    wait_without_spinning()
     options = _parser().parse_args(arguments)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
