@@ -20,7 +20,7 @@ def draw(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     height, width = image.shape[:2]
-    line = max(1, round(max(height, width) / 320))
+    line = max(2, round(max(height, width) / 320))
     font = ImageFont.load_default(size=float(min(28, max(12, max(height, width) // 45))))
     order = np.argsort(detections.scores, kind="stable")  # worst first
     for i in order:
