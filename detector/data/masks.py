@@ -3,6 +3,8 @@
 import math
 from typing import Any, TypeAlias
 
+import msgspec
+
 Segmentation: TypeAlias = list[list[float]] | dict[str, Any]
 
 _MOST_CHARACTERS = 7  # of one run length: more would not fit in 32 bits
@@ -31,19 +33,13 @@ def polygon_area(points: list[float]) -> float:
 def _polygon(points: Any) -> list[float]:
     if not isinstance(points, list) or len(points) < 6 or len(points) % 2:
         raise ValueError("a polygon needs an even number of coordinates, six at least")
-    numbers = [_number(value) for value in points]
-    if not all(math.isfinite(value) for value in numbers):
+    try:
+        numbers = msgspec.convert(points, list[float])
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ValueError(f"a polygon has a coordinate that is no number: {error}") from error
+    if not all(map(math.isfinite, numbers)):
         raise ValueError("a polygon has a coordinate that is not finite")
     return numbers
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"a polygon has the coordinate {str(value)[:40]}")
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
 
 
 def _run_lengths(rle: dict[str, Any], width: int, height: int) -> dict[str, Any]:
