@@ -179,7 +179,10 @@ def objects(image: ImageRecord, categories: Sequence[Category]) -> tuple[Tensor,
 
 
 def read_image(directory: Path, image: ImageRecord) -> Pixels:
-    """The decoded image (H, W, 3), writable, as torch wants it. Raises DatasetInvalid, naming the image, when it is missing or broken."""
+    """The decoded image (H, W, 3), writable, as torch wants it.
+
+    Raises DatasetInvalid, naming the image, when it is missing or broken.
+    """
     path = image_path(directory, image)
     try:
         return np.require(decode(path.read_bytes()), requirements="W")
