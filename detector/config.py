@@ -36,6 +36,22 @@ class SSDLite320(Frozen):
     """Where training starts: `random`, or an `imagenet` backbone or `coco` detector, downloaded once."""
 
 
+class SSD300(Frozen):
+    """SSD on squares of 300 pixels with a VGG16 backbone (torchvision): the classic, one stage."""
+
+    kind: Literal["ssd300_vgg16"] = "ssd300_vgg16"
+    initial_weights: InitialWeights = "random"
+    """Where training starts: `random`, or an `imagenet` backbone or `coco` detector, downloaded once."""
+    trainable_backbone_layers: int = Field(5, ge=0, le=5)
+    """How many stages of the backbone learn, counted from its end; must be 5 from random weights."""
+
+    @model_validator(mode="after")
+    def _random_weights_learn_everywhere(self) -> Self:
+        if self.initial_weights == "random" and self.trainable_backbone_layers != 5:
+            raise ValueError("trainable_backbone_layers must be 5 when initial_weights is random")
+        return self
+
+
 class FasterRCNN320(Frozen):
     """Faster R-CNN with a MobileNetV3-Large FPN backbone at low resolution (torchvision): two stages."""
 
@@ -54,13 +70,13 @@ class FasterRCNN320(Frozen):
         return self
 
 
-_ArchitectureObject = Annotated[SSDLite320 | FasterRCNN320, Field(discriminator="kind")]
+_ArchitectureObject = Annotated[SSDLite320 | SSD300 | FasterRCNN320, Field(discriminator="kind")]
 Architecture = Annotated[
     _ArchitectureObject,
     BeforeValidator(
         _by_kind,
         json_schema_input_type=Literal[
-            "ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn"
+            "ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "fasterrcnn_mobilenet_v3_large_320_fpn"
         ]
         | _ArchitectureObject,
     ),
@@ -69,20 +85,33 @@ Architecture = Annotated[
 # Losses
 
 
+IoULoss = Literal["hiou", "iou", "giou", "diou", "ciou"]
+
+
 class HarmonicLoss(Frozen):
     """The harmonic loss (ICCV 2021): the two losses of a positive sample weight each other."""
 
     kind: Literal["harmonic"] = "harmonic"
+    harmonic_factors: bool = True
+    """Whether the two losses weight each other; false leaves their plain sum."""
     alpha: float = Field(1.5, ge=0.0, le=100.0)
-    """Weight of the harmonic IoU loss beside the smooth L1 loss of the offsets."""
+    """Weight of the IoU loss beside the smooth L1 loss of the offsets."""
+    iou_loss: IoULoss = "hiou"
+    """The IoU loss: harmonic, plain, generalised, distance or complete."""
     gamma: float = Field(0.8, ge=0.0, le=1.0)
-    """Exponent of (1 + IoU) in the harmonic IoU loss; above 1 it would not be monotone."""
+    """Exponent of (1 + IoU) in the harmonic IoU loss (`hiou` only); above 1 it would not be monotone."""
     task_contrasting: bool = True
     """Whether to add the task-contrasting loss, which pulls score and IoU together."""
     margin: float = Field(0.2, ge=0.0, le=1.0)
     """Difference of score and IoU that the task-contrasting loss tolerates."""
     detach_factors: bool = False
     """Whether the harmonic factors are constants for the gradient."""
+
+    @model_validator(mode="after")
+    def _only_factors_are_detached(self) -> Self:
+        if self.detach_factors and not self.harmonic_factors:
+            raise ValueError("detach_factors needs harmonic_factors")
+        return self
 
 
 class BaselineLoss(Frozen):
@@ -169,8 +198,8 @@ class Augmentation(Frozen):
     """Whether brightness, contrast, saturation and hue vary."""
     scale_jitter: tuple[float, float] | None = None
     """Range of random scaling such as [0.5, 1.5]; null for none."""
-    iou_crop: bool = True
-    """Whether to crop at random around objects, as SSD does."""
+    iou_crop: bool = False
+    """Whether to crop at random around objects, as SSD does; pays in long trainings, holds up short ones."""
 
     @model_validator(mode="after")
     def _scales_rise(self) -> Self:
@@ -241,7 +270,8 @@ class TrainConfig(Frozen):
         return self
 
 
-ARCHITECTURES: dict[str, type[SSDLite320] | type[FasterRCNN320]] = {
+ARCHITECTURES: dict[str, type[SSDLite320 | SSD300 | FasterRCNN320]] = {
     "ssdlite320_mobilenet_v3_large": SSDLite320,
+    "ssd300_vgg16": SSD300,
     "fasterrcnn_mobilenet_v3_large_320_fpn": FasterRCNN320,
 }
