@@ -1,4 +1,4 @@
-"""The two losses torchvision's softmax detectors train with, per sample: what the harmonic loss weights.
+"""The losses torchvision's detectors train with, per sample: what the harmonic loss weights.
 
 A `baseline` training runs torchvision's own code, sums and normalisers included; these are its terms before
 the sum.
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torchvision.ops import sigmoid_focal_loss
 
 
 class Classification(NamedTuple):
@@ -32,6 +33,27 @@ def softmax_classification(logits: Tensor, labels: Tensor) -> Classification:
     loss = F.nll_loss(log_probabilities, labels, reduction="none")
     entropy = -(log_probabilities.exp() * log_probabilities).sum(dim=1)
     return Classification(loss, (-loss).exp(), entropy)
+
+
+def sigmoid_classification(logits: Tensor, labels: Tensor) -> Classification:
+    """Focal loss, true-class probability and entropy where every class has a sigmoid of its own.
+
+    The loss is the sample's whole one, summed over all classes (torchvision's focal loss: alpha 0.25,
+    gamma 2); the probability is the sigmoid score of the true class; the entropy is the sum of those of the
+    classes' Bernoulli distributions.
+
+    Args:
+        logits: (N, K).
+        labels: (N,) int64, 0..K-1.
+    """
+    logits = in_full_precision(logits)
+    target = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (N, K)
+    loss: Tensor = sigmoid_focal_loss(logits, target).sum(dim=1)
+    probability = logits.gather(1, labels[:, None]).squeeze(1).sigmoid()
+    # The entropy is even in the logit; of the negative one, both terms are small and precise.
+    unlikely = -logits.abs()
+    entropy = (F.softplus(unlikely) - unlikely * unlikely.sigmoid()).sum(dim=1)
+    return Classification(loss, probability, entropy)
 
 
 def smooth_l1(offsets: Tensor, target_offsets: Tensor, beta: float = 1.0) -> Tensor:

@@ -12,6 +12,9 @@ For a positive sample with classification loss CE and localisation loss L:
 
 All functions take and give one value per sample, in float32 or float64 (half precision is computed in
 float32). An empty batch gives empty tensors, whose sum is a zero that still carries gradient.
+
+Each part can be switched off or replaced (`HarmonicCriterion`), so that the paper's ablation can be run row
+by row: without factors and task-contrasting loss, alpha = 0 leaves CE and SmoothL1 as they are.
 """
 
 from dataclasses import dataclass
@@ -19,7 +22,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from detector.config import IoULoss
 from detector.losses.baseline import Classification, in_full_precision
+from detector.losses.iou import ciou_loss, diou_loss, giou_loss, paired_box_iou
 
 
 def harmonic_iou_loss(boxes: Tensor, target_boxes: Tensor, gamma: float = 0.8) -> Tensor:
@@ -90,13 +95,19 @@ class HarmonicTerms(NamedTuple):
 
 @dataclass(frozen=True)
 class HarmonicCriterion:
-    """The whole loss of positive samples, with its options; what every detector family calls."""
+    """The whole loss of positive samples, with its options; what every detector family calls.
+
+    `harmonic_factors` off takes beta_r = beta_c = 0, so that H = CE + L. `iou_loss` is what `alpha` weights:
+    `hiou` is the paper's, `iou` its ablation, the others are those of arXiv 1902.09630 and 1911.08287.
+    """
 
     alpha: float = 1.5
     gamma: float = 0.8
     task_contrasting: bool = True
     margin: float = 0.2
     detach_factors: bool = False
+    harmonic_factors: bool = True
+    iou_loss: IoULoss = "hiou"
 
     def __call__(
         self, classification: Classification, offsets_loss: Tensor, boxes: Tensor, target_boxes: Tensor
@@ -108,8 +119,10 @@ class HarmonicCriterion:
             boxes, target_boxes: (N, 4) xyxy in pixels, predicted and true.
         """
         iou = paired_box_iou(boxes, target_boxes)
-        localization = offsets_loss + self.alpha * _harmonic_iou(iou, self.gamma)
-        terms = harmonic_loss(classification.loss, localization, self.detach_factors)
+        localization = offsets_loss + self.alpha * self._iou_loss(iou, boxes, target_boxes)
+        terms = (classification.loss, localization)
+        if self.harmonic_factors:
+            terms = harmonic_loss(classification.loss, localization, self.detach_factors)
         contrast = None
         if self.task_contrasting:
             contrast = task_contrasting_loss(
@@ -117,27 +130,15 @@ class HarmonicCriterion:
             )
         return HarmonicTerms(*terms, contrast)
 
-
-def paired_box_iou(boxes: Tensor, target_boxes: Tensor) -> Tensor:
-    """IoU of the boxes of equal rows.
-
-    Args:
-        boxes, target_boxes: (N, 4) xyxy. A box without area, or with swapped corners, has IoU 0.
-
-    Returns:
-        (N,), with a finite gradient for every finite box.
-    """
-    boxes, target_boxes = in_full_precision(boxes), in_full_precision(target_boxes)
-    corner = boxes[:, :2].maximum(target_boxes[:, :2])
-    opposite = boxes[:, 2:].minimum(target_boxes[:, 2:])
-    intersection = _area(corner, opposite)
-    union = _area(boxes[:, :2], boxes[:, 2:]) + _area(target_boxes[:, :2], target_boxes[:, 2:]) - intersection
-    return intersection / union.clamp(min=1e-7)
+    def _iou_loss(self, iou: Tensor, boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        if self.iou_loss == "hiou":
+            return _harmonic_iou(iou, self.gamma)
+        if self.iou_loss == "iou":
+            return 1 - iou
+        return _OTHER_IOU_LOSSES[self.iou_loss](boxes, target_boxes)
 
 
-def _area(corner: Tensor, opposite: Tensor) -> Tensor:
-    width, height = (opposite - corner).clamp(min=0).unbind(dim=1)
-    return width * height
+_OTHER_IOU_LOSSES = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
 
 
 def _harmonic_iou(iou: Tensor, gamma: float) -> Tensor:

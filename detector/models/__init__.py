@@ -54,4 +54,6 @@ def _criterion(loss: Loss) -> HarmonicCriterion | None:
         task_contrasting=loss.task_contrasting,
         margin=loss.margin,
         detach_factors=loss.detach_factors,
+        harmonic_factors=loss.harmonic_factors,
+        iou_loss=loss.iou_loss,
     )

@@ -2,8 +2,9 @@ import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torchvision.ops import sigmoid_focal_loss
 
-from detector.losses.baseline import smooth_l1, softmax_classification
+from detector.losses.baseline import sigmoid_classification, smooth_l1, softmax_classification
 
 
 def test_classification_loss_is_torchs_cross_entropy() -> None:
@@ -32,6 +33,36 @@ def test_a_probability_that_underflows_leaves_loss_and_gradient_finite() -> None
     (gradient,) = torch.autograd.grad(torch.stack(classified).sum(), logits)
     assert classified.loss.item() == 2000
     assert gradient.isfinite().all()
+
+
+def test_focal_loss_is_torchvisions_summed_over_all_classes() -> None:
+    logits, labels = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)), torch.arange(7) % 4
+    loss = sigmoid_classification(logits, labels).loss
+    torch.testing.assert_close(loss, sigmoid_focal_loss(logits, torch.eye(4)[labels]).sum(dim=1))
+
+
+def test_sigmoid_score_and_entropy_of_independent_classes() -> None:
+    p = torch.tensor([[0.1, 0.7, 0.5]], dtype=torch.float64)
+    classified = sigmoid_classification(torch.logit(p), torch.tensor([1]))
+    torch.testing.assert_close(classified.probability, p[:, 1])
+    entropy = -(p * p.log() + (1 - p) * (1 - p).log()).sum(dim=1)
+    torch.testing.assert_close(classified.entropy, entropy)
+
+
+def test_certain_sigmoids_have_no_entropy_and_a_finite_gradient() -> None:
+    logits = torch.tensor([[1000.0, -1000.0, 0.0]], requires_grad=True)
+    classified = sigmoid_classification(logits, torch.tensor([1]))
+    (gradient,) = torch.autograd.grad(torch.stack(classified).sum(), logits)
+    assert math.isclose(classified.entropy.item(), math.log(2), rel_tol=1e-6)
+    assert math.isclose(classified.loss.item(), 1000 * 0.75 + 1000 * 0.25, rel_tol=1e-3)
+    assert gradient.isfinite().all()
+
+
+def test_sigmoid_classification_takes_no_samples_and_half_precision() -> None:
+    nothing = sigmoid_classification(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+    assert [value.shape for value in nothing] == [(0,)] * 3
+    half = sigmoid_classification(torch.zeros(2, 3, dtype=torch.bfloat16), torch.tensor([0, 2]))
+    assert {value.dtype for value in half} == {torch.float32}
 
 
 def test_smooth_l1_is_quadratic_below_beta_and_linear_above() -> None:

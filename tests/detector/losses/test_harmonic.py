@@ -2,7 +2,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from detector.config import IoULoss
 from detector.losses.baseline import Classification, smooth_l1, softmax_classification
 from detector.losses.harmonic import (
     HarmonicCriterion,
     harmonic_iou_loss,
     harmonic_loss,
-    paired_box_iou,
     task_contrasting_loss,
 )
+from detector.losses.iou import paired_box_iou
 
 REFERENCE = json.loads((Path(__file__).parent / "loss_reference.json").read_text())
 UNIT = [0.0, 0.0, 1.0, 1.0]
@@ -242,6 +243,41 @@ def test_alpha_weights_the_harmonic_iou_loss() -> None:
     assert localization.item() == 0.25 + 2.5
 
 
+# --- options ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("iou_loss", ["hiou", "iou", "giou", "diou", "ciou"])
+def test_alpha_weights_the_iou_loss_that_was_chosen(iou_loss: Any) -> None:
+    classified = Classification(column(1000.0), column(0.0), column(0.0))  # a factor exp(-1000) = 0
+    predicted, target = boxes([0.0, 0.0, 2.0, 1.0]), boxes([1.0, 0.0, 3.0, 1.0])  # IoU is 1/3
+    expected = {
+        "hiou": (4 / 3) ** 0.8 * (2 / 3),
+        "iou": 2 / 3,
+        "giou": 2 / 3,  # the enclosing box has no other area
+        "diou": 2 / 3 + 1 / (3**2 + 1),
+        "ciou": 2 / 3 + 1 / (3**2 + 1),  # of equal shape
+    }
+    criterion = HarmonicCriterion(alpha=2.0, iou_loss=iou_loss)
+    localization = criterion(classified, column(0.25), predicted, target).localization
+    assert localization.item() == pytest.approx(0.25 + 2 * expected[iou_loss], rel=1e-6)
+
+
+def test_without_harmonic_factors_the_two_losses_are_added() -> None:
+    classified = Classification(column(0.7), column(math.exp(-0.7)), column(0.5))
+    terms = HarmonicCriterion(harmonic_factors=False)(classified, column(0.25), boxes(UNIT), boxes(UNIT))
+    assert terms.classification.item() == 0.7
+    assert terms.localization.item() == 0.25
+
+
+def test_task_contrasting_measures_the_plain_iou_whatever_the_iou_loss() -> None:
+    classified = Classification(column(0.1), column(0.9), column(0.0))
+    predicted, target = boxes([0.0, 0.0, 2.0, 1.0]), boxes([1.0, 0.0, 3.0, 1.0])
+    for iou_loss in get_args(IoULoss):
+        terms = HarmonicCriterion(iou_loss=iou_loss)(classified, column(0.0), predicted, target)
+        assert terms.task_contrasting is not None
+        assert terms.task_contrasting.item() == pytest.approx((0.9 - 1 / 3 - 0.2) / 2)
+
+
 # --- gradients, empty batches, half precision ---------------------------------------------------------------
 
 
@@ -274,7 +310,18 @@ def whole_loss(criterion: HarmonicCriterion) -> Callable[[Tensor, Tensor, Tensor
     return loss
 
 
-@pytest.mark.parametrize("options", [{}, {"gamma": 0.0}, {"gamma": 1.0}, {"alpha": 0.0, "margin": 0.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"gamma": 0.0},
+        {"gamma": 1.0},
+        {"alpha": 0.0, "margin": 0.0},
+        {"harmonic_factors": False},
+        {"iou_loss": "giou"},
+        {"iou_loss": "diou"},
+    ],
+)
 def test_gradients_are_those_of_the_formulas(options: dict[str, Any]) -> None:
     samples = random_samples(6)
     inputs = tuple(samples[name].requires_grad_() for name in ("logits", "offsets", "boxes"))

@@ -116,6 +116,8 @@ def test_options_of_the_config_reach_the_loss(architecture: Architecture) -> Non
         "task_contrasting": False,
         "margin": 0.1,
         "detach_factors": True,
+        "harmonic_factors": True,
+        "iou_loss": "giou",
     }
     network: Any = make(architecture, HarmonicLoss(**options)).network
     holder = network if isinstance(architecture, SSDLite320) else network.roi_heads
