@@ -37,6 +37,12 @@ class ImageInvalid(DetectorError):
     code = "image_invalid"
 
 
+class ResultsInvalid(DetectorError):
+    """The COCO files to evaluate do not fit together, or are no COCO files."""
+
+    code = "results_invalid"
+
+
 class WeightsUnavailable(DetectorError):
     """The initial weights cannot be had, for example without a network."""
 

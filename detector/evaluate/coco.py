@@ -2,15 +2,20 @@
 
 import contextlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detector.data.records import Category, ImageRecord
+from detector.evaluate.matches import ClassMatches, matches, pooled
+
+IouType: TypeAlias = Literal["bbox", "segm"]
+Rows: TypeAlias = list[dict[str, Any]]
 
 METRICS = (
     "AP",
@@ -54,7 +59,8 @@ def ground_truth(images: Iterable[ImageRecord], categories: Sequence[Category]) 
     """The images as a COCO dataset: image and category ids are the dataset's own, boxes are xywh.
 
     Annotations are numbered from 1, because pycocotools takes a match with annotation 0 for no match.
-    `difficult` objects count like others: COCO knows only crowds as objects to ignore.
+    `difficult` objects count like others: COCO knows only crowds as objects to ignore. That an object is
+    difficult, truncated or occluded is noted where it is so, for VOC's metric and the slices.
     """
     images = list(images)
     annotations: list[dict[str, Any]] = []
@@ -71,6 +77,9 @@ def ground_truth(images: Iterable[ImageRecord], categories: Sequence[Category]) 
             }
             if annotation.segmentation is not None:
                 row["segmentation"] = annotation.segmentation
+            for flag in ("difficult", "truncated", "occluded"):
+                if getattr(annotation, flag):
+                    row[flag] = 1
             annotations.append(row)
     return {
         "images": [
@@ -81,37 +90,40 @@ def ground_truth(images: Iterable[ImageRecord], categories: Sequence[Category]) 
     }
 
 
-def evaluate(ground_truth: dict[str, Any], detections: list[dict[str, Any]]) -> CocoMetrics:
-    """Measures COCO results `{image_id, category_id, bbox: xywh, score}` against a COCO dataset, boxes only.
+def evaluate(ground_truth: dict[str, Any], detections: Rows, iou_type: IouType = "bbox") -> CocoMetrics:
+    """Measures COCO results against a COCO dataset.
 
-    Raises ValueError for a detection on an image that the dataset lacks.
+    Args:
+        ground_truth: `{images, categories, annotations}`, boxes xywh. For "segm" an object's `segmentation`
+            (polygons or run lengths) is its region; an object without one is ignored there: what is found on
+            its box is neither right nor wrong.
+        detections: `{image_id, category_id, score}` with `bbox` xywh or, for "segm", `segmentation` as COCO
+            RLE. Small, medium and large go by the area of what is compared: boxes or masks.
+
+    Raises ValueError for a detection on an image that the dataset lacks, or without the region to compare.
     """
-    truth = _coco(ground_truth, ground_truth["annotations"])
-    known = {image["id"] for image in ground_truth["images"]}
-    for detection in detections:
-        if detection["image_id"] not in known:
-            raise ValueError(f"detection on image {detection['image_id']}, which the ground truth lacks")
-    # COCO.loadRes refuses an empty list; this is what it makes of a full one.
-    found = _coco(
-        ground_truth,
-        [
-            {**detection, "area": detection["bbox"][2] * detection["bbox"][3], "iscrowd": 0}
-            for detection in detections
-        ],
-    )
-    evaluation = COCOeval(truth, found, iouType="bbox")
+    return summarise(evaluation(ground_truth, detections, iou_type), ground_truth)
+
+
+def evaluation(ground_truth: dict[str, Any], detections: Rows, iou_type: IouType = "bbox") -> COCOeval:
+    """pycocotools' own evaluation, accumulated: its arrays, and the matches of each image."""
+    truth = index(ground_truth, truth_rows(ground_truth, iou_type))
+    return run(truth, index(ground_truth, result_rows(ground_truth, detections, iou_type)), iou_type)
+
+
+def summarise(evaluation: COCOeval, ground_truth: dict[str, Any]) -> CocoMetrics:
+    """COCO's 12 numbers of an evaluation with COCO's own areas and IoUs, and the classes' own."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.evaluate()
-        evaluation.accumulate()
         evaluation.summarize()
     return CocoMetrics(
-        metrics={name: _or_null(value) for name, value in zip(METRICS, evaluation.stats, strict=True)},
+        metrics={name: or_null(value) for name, value in zip(METRICS, evaluation.stats, strict=True)},
         per_class=_per_class(ground_truth, evaluation),
-        score_threshold=_best_threshold(evaluation),
+        score_threshold=_best_threshold(pooled(matches(evaluation))),
     )
 
 
-def _coco(ground_truth: dict[str, Any], annotations: list[dict[str, Any]]) -> COCO:
+def index(ground_truth: dict[str, Any], annotations: Rows) -> COCO:
+    """pycocotools' view of these annotations, numbered from 1 in their order, on the dataset's images."""
     coco = COCO()
     coco.dataset = {
         "images": ground_truth["images"],
@@ -124,50 +136,103 @@ def _coco(ground_truth: dict[str, Any], annotations: list[dict[str, Any]]) -> CO
     return coco
 
 
+def run(
+    truth: COCO, found: COCO, iou_type: IouType, ranges: Mapping[str, tuple[float, float]] | None = None
+) -> COCOeval:
+    """Matches and accumulates. `ranges` takes the place of COCO's areas: name to lowest and highest."""
+    evaluation = COCOeval(truth, found, iouType=iou_type)
+    if ranges is not None:
+        evaluation.params.areaRngLbl = list(ranges)
+        evaluation.params.areaRng = [list(limits) for limits in ranges.values()]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def truth_rows(ground_truth: dict[str, Any], iou_type: IouType) -> Rows:
+    """The objects as pycocotools is to see them."""
+    annotations: Rows = ground_truth["annotations"]
+    if iou_type == "bbox":
+        return annotations
+    return [one if one.get("segmentation") else {**one, **_without_mask(one["bbox"])} for one in annotations]
+
+
+def result_rows(ground_truth: dict[str, Any], detections: Rows, iou_type: IouType) -> Rows:
+    """What COCO.loadRes makes of results, which refuses an empty list.
+
+    Where a result has both box and mask, loadRes would measure the mask's size by its box; here it is the
+    mask's own, as detectron2 does by leaving the box out.
+    """
+    known = {image["id"] for image in ground_truth["images"]}
+    rows: Rows = []
+    for detection in detections:
+        image = detection["image_id"]
+        if image not in known:
+            raise ValueError(f"detection on image {image}, which the ground truth lacks")
+        row = {**detection, "iscrowd": 0}
+        if iou_type == "segm" or not detection.get("bbox"):
+            if not detection.get("segmentation"):
+                raise ValueError(f"detection on image {image} has no {iou_type} to compare")
+            row["segmentation"] = compressed(detection["segmentation"])
+            row["area"] = float(masks.area(row["segmentation"]))
+            row["bbox"] = masks.toBbox(row["segmentation"]).tolist()
+        if iou_type == "bbox":
+            row["area"] = row["bbox"][2] * row["bbox"][3]
+        rows.append(row)
+    return rows
+
+
+def compressed(rle: dict[str, Any]) -> dict[str, Any]:
+    """COCO run lengths, given as a list or as a string, in pycocotools' form."""
+    if isinstance(rle["counts"], list):
+        height, width = rle["size"]
+        return dict(masks.frPyObjects(rle, height, width))
+    return rle
+
+
+def mean_precision(precision: Any) -> float | None:
+    """The mean over what is defined: pycocotools writes -1 where there is no object."""
+    valid = precision[precision > -1]
+    return float(np.mean(valid)) if valid.size else None
+
+
+def or_null(value: float) -> float | None:
+    """pycocotools' -1 as null."""
+    return None if value < 0 else float(value)
+
+
+def _without_mask(box: Sequence[float]) -> dict[str, Any]:
+    """An object that cannot be judged by its mask: its box, with an area beyond all ranges, so ignored."""
+    x, y, width, height = box
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    return {"segmentation": [corners], "area": -1.0}
+
+
 def _per_class(ground_truth: dict[str, Any], evaluation: COCOeval) -> list[ClassMetrics]:
     boxes: dict[int, int] = {}
     for annotation in ground_truth["annotations"]:
         if not annotation.get("iscrowd", 0):
             boxes[annotation["category_id"]] = boxes.get(annotation["category_id"], 0) + 1
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    precision = evaluation.eval["precision"][
-        :, :, :, 0, -1
-    ]  # (IoU, recall, class) at all areas, 100 detections
+    # (IoU, recall, class) at all areas, 100 detections
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
     return [
         ClassMetrics(
             id=int(class_id),
             name=names[class_id],
-            AP=_mean(precision[:, :, k]),
-            AP50=_mean(precision[0, :, k]),
+            AP=mean_precision(precision[:, :, k]),
+            AP50=mean_precision(precision[0, :, k]),
             boxes=boxes.get(class_id, 0),
         )
         for k, class_id in enumerate(evaluation.params.catIds)
     ]
 
 
-def _best_threshold(evaluation: COCOeval) -> float:
+def _best_threshold(found: ClassMatches) -> float:
     """From pycocotools' own matches at IoU 0.5, objects of every size, 100 detections per class and image."""
-    matches = [
-        image for image in evaluation.evalImgs if image and image["aRng"] == evaluation.params.areaRng[0]
-    ]
-    objects = sum(int(np.sum(np.logical_not(image["gtIgnore"]))) for image in matches)
-    scores = np.concatenate([np.asarray(image["dtScores"], float) for image in matches] or [np.zeros(0)])
-    hits = np.concatenate([image["dtMatches"][0] > 0 for image in matches] or [np.zeros(0, bool)])
-    counted = np.concatenate(
-        [np.logical_not(image["dtIgnore"][0]) for image in matches] or [np.zeros(0, bool)]
-    )
-    scores, hits = scores[counted], hits[counted]
-    if not hits.any():
+    if not found.hits.any():
         return 0.5
-    order = np.argsort(-scores, kind="stable")
-    f1 = 2 * np.cumsum(hits[order]) / (np.arange(1, len(order) + 1) + objects)
-    return float(np.clip(np.floor(scores[order][np.argmax(f1)] * 100) / 100, 0.01, 0.99))
-
-
-def _mean(precision: Any) -> float | None:
-    valid = precision[precision > -1]
-    return float(np.mean(valid)) if valid.size else None
-
-
-def _or_null(value: float) -> float | None:
-    return None if value < 0 else float(value)
+    order = np.argsort(-found.scores, kind="stable")
+    f1 = 2 * np.cumsum(found.hits[order]) / (np.arange(1, len(order) + 1) + found.objects)
+    return float(np.clip(np.floor(found.scores[order][np.argmax(f1)] * 100) / 100, 0.01, 0.99))
