@@ -1,7 +1,7 @@
 """Where a training starts: torchvision's published weights, through torch.hub's cache."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -9,18 +9,24 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V3_Large_Weights
+from torchvision.models import MobileNet_V3_Large_Weights, VGG16_Weights, vgg16
 from torchvision.models.detection import (
     FasterRCNN_MobileNet_V3_Large_320_FPN_Weights,
+    SSD300_VGG16_Weights,
     SSDLite320_MobileNet_V3_Large_Weights,
 )
 
-from detector.config import Architecture, SSDLite320
+from detector.config import SSD300, Architecture, SSDLite320
 from detector.errors import WeightsUnavailable
 from detector.models import Detector, faster_rcnn, ssd
 
 # The layers whose shapes depend on the number of classes.
 _CLASS_LAYERS = ("head.classification_head.", "roi_heads.box_predictor.")
+_COCO: dict[str, Any] = {
+    "ssdlite320_mobilenet_v3_large": SSDLite320_MobileNet_V3_Large_Weights.COCO_V1,
+    "ssd300_vgg16": SSD300_VGG16_Weights.COCO_V1,
+    "fasterrcnn_mobilenet_v3_large_320_fpn": FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1,
+}
 # Seconds without a byte after which a download is given up; torch.hub itself would wait for ever.
 _PATIENCE = 30.0
 
@@ -49,11 +55,7 @@ def cached_file(weights: Any) -> Path:
 
 
 def _load_coco(network: nn.Module, architecture: Architecture) -> list[str]:
-    weights: Any = (
-        SSDLite320_MobileNet_V3_Large_Weights.COCO_V1
-        if isinstance(architecture, SSDLite320)
-        else FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1
-    )
+    weights = _COCO[architecture.kind]
     state, own = _fetch(weights), network.state_dict()
     other_classes = [
         name
@@ -66,6 +68,8 @@ def _load_coco(network: nn.Module, architecture: Architecture) -> list[str]:
 
 
 def _load_imagenet(network: nn.Module, architecture: Architecture) -> list[str]:
+    if isinstance(architecture, SSD300):
+        return _load_vgg(network, ssd.name_of_vgg)
     weights: Any = MobileNet_V3_Large_Weights.IMAGENET1K_V1
     state = _fetch(weights)
     with torch.device("meta"):  # no memory and no random numbers for what is replaced at once
@@ -82,6 +86,21 @@ def _load_imagenet(network: nn.Module, architecture: Architecture) -> list[str]:
         else:
             backbone, part = faster_rcnn.build_backbone(classifier, trainable_layers=6), "body."
     trained = {f"backbone.{name}": v for name, v in backbone.state_dict().items() if name.startswith(part)}
+    own = network.state_dict()
+    network.load_state_dict(own | trained)
+    return [name for name in own if name not in trained]
+
+
+def _load_vgg(network: nn.Module, name_of: Callable[[str], str]) -> list[str]:
+    """VGG16's convolutions; the published file has no values for the fully connected layers."""
+    weights: Any = VGG16_Weights.IMAGENET1K_FEATURES
+    part = "features."
+    state = {name.removeprefix(part): v for name, v in _fetch(weights).items() if name.startswith(part)}
+    with torch.device("meta"):
+        features = vgg16(weights=None).features
+    with _only_whole_files(weights):
+        features.load_state_dict(state, assign=True)
+    trained = {name_of(name): value for name, value in features.state_dict(prefix=part).items()}
     own = network.state_dict()
     network.load_state_dict(own | trained)
     return [name for name in own if name not in trained]

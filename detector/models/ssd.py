@@ -1,4 +1,4 @@
-"""SSDlite with a MobileNetV3-Large backbone: torchvision's network, with either loss."""
+"""SSD300 with a VGG16 backbone, SSDlite with MobileNetV3-Large: torchvision's networks, with either loss."""
 
 from functools import partial
 from typing import Any
@@ -7,14 +7,20 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection._utils import retrieve_out_channels
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssd import SSD, _vgg_extractor
 from torchvision.models.detection.ssdlite import SSDLiteHead, _mobilenet_extractor, _normal_init
 from torchvision.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large
+from torchvision.models.vgg import vgg16
 
 from detector.config import InitialWeights
 from detector.losses.baseline import smooth_l1, softmax_classification
 from detector.losses.harmonic import HarmonicCriterion
 from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
+
+SSD300_SIZE = 300
+# The VGG16 that torchvision's SSD starts from was made for bytes less their mean.
+VGG_MEAN = [0.48235, 0.45882, 0.40784]
+VGG_STD = [1 / 255] * 3
 
 
 def build_ssdlite(
@@ -50,6 +56,44 @@ def build_ssdlite(
     network.transform = NormalizeAndBatch([0.5] * 3, [0.5] * 3, size_divisible=1)
     keep_full_precision_between(network.backbone, network.head)
     return network  # type: ignore[no-any-return]  # torchvision has no types
+
+
+def build_ssd300(
+    num_classes: int, trainable_backbone_layers: int, criterion: HarmonicCriterion | None
+) -> nn.Module:
+    """torchvision's `ssd300_vgg16`, with random weights.
+
+    Args:
+        num_classes: without background.
+        trainable_backbone_layers: 0..5 stages of the backbone that learn, counted from its end.
+        criterion: the harmonic loss; None for torchvision's own.
+    """
+    backbone: nn.Module = _vgg_extractor(vgg16(weights=None), False, trainable_backbone_layers)
+    # The scales of SSD's paper for COCO, as shares of the image's side.
+    anchors = DefaultBoxGenerator(
+        [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
+        scales=[0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05],
+        steps=[8, 16, 32, 64, 100, 300],
+    )
+    network: SSD
+    size = (SSD300_SIZE, SSD300_SIZE)
+    if criterion is None:
+        network = SSD(backbone, anchors, size, num_classes + 1)
+    else:
+        network = HarmonicSSD(backbone, anchors, size, num_classes + 1, criterion=criterion)
+    network.transform = NormalizeAndBatch(VGG_MEAN, VGG_STD, size_divisible=1)
+    keep_full_precision_between(network.backbone, network.head)
+    return network  # type: ignore[no-any-return]  # torchvision has no types
+
+
+def name_of_vgg(name: str) -> str:
+    """What `ssd300_vgg16` calls a tensor that VGG16 calls `name`: from its fourth pooling on, where the first
+    feature map is taken, layers are counted anew."""
+    _, layer, kind = name.split(".")
+    first = 23
+    if int(layer) < first:
+        return f"backbone.features.{layer}.{kind}"
+    return f"backbone.extra.0.{int(layer) - first}.{kind}"
 
 
 class HarmonicSSD(SSD):  # type: ignore[misc]  # torchvision has no types
