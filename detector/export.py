@@ -113,7 +113,7 @@ def detect_one(detector: Detector, pixels: NDArray[np.uint8], own: tuple[int, in
     """Torch's boxes (N, 4) in pixels of an image of size `own`, scores and labels, from resized pixels."""
     detector.eval()
     device = next(detector.parameters()).device
-    (found,) = detector([pixels_to_unit(torch.from_numpy(pixels).to(device))])
+    (found,) = detector([pixels_to_unit(torch.tensor(pixels, device=device))])  # pixels may be read-only
     boxes = to_own_pixels(found["boxes"].float().cpu().numpy(), (pixels.shape[0], pixels.shape[1]), own)
     return boxes, found["scores"].float().cpu().numpy(), found["labels"].cpu().numpy()
 

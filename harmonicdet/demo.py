@@ -55,6 +55,7 @@ def run(
     console: Console,
 ) -> None:
     """Run the demo in `folder` (made when absent). Raises `DemoFailed` with a sentence for the user."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and stops the service
     folder.mkdir(parents=True, exist_ok=True)
     archive = dataset or _make_dataset(folder / "shapes.zip", console)
     with _service(folder, console) as client:
