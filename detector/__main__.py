@@ -99,12 +99,22 @@ def _train_until(interrupted: Callable[[], bool], options: argparse.Namespace) -
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from dataclasses import asdict
+    foreign = options.ground_truth is not None or options.detections is not None
+    if foreign == (options.model is not None or options.data is not None):
+        raise ConfigInvalid(
+            "Say what to evaluate: a model by --model and --data, or COCO files by --ground-truth and"
+            " --detections."
+        )
+    return _evaluate_files(options) if foreign else _evaluate_model(options)
 
+
+def _evaluate_model(options: argparse.Namespace) -> int:
+    if options.model is None or options.data is None:
+        raise ConfigInvalid("A model is evaluated with both --model and --data.")
     from detector import artifacts
     from detector.data.loading import EvaluationSet
     from detector.data.materialise import load
-    from detector.evaluate.coco import evaluate, ground_truth
+    from detector.evaluate.coco import ground_truth
     from detector.evaluate.split import detect, detect_one_by_one
     from detector.runtime import OnnxDetector
 
@@ -130,18 +140,51 @@ def _evaluate(options: argparse.Namespace) -> int:
             found = detect_one_by_one(onnx, evaluation_set, class_ids)
     # A class that the dataset lacks cannot be right or wrong there.
     found = [one for one in found if one["category_id"] != -1]
-    measured = evaluate(ground_truth(images, index.categories), found)
-    log.info("\n%s", coco_table(measured.metrics))
-    _say(
-        json.dumps(
-            {
-                "split": options.split,
-                "metrics": measured.metrics,
-                "per_class": [asdict(one) for one in measured.per_class],
-            }
-        )
-    )
+    _measure(ground_truth(images, index.categories), found, options, split=options.split)
     return EXIT_COMPLETE
+
+
+def _evaluate_files(options: argparse.Namespace) -> int:
+    if options.ground_truth is None or options.detections is None:
+        raise ConfigInvalid("COCO files are evaluated with both --ground-truth and --detections.")
+    from detector.evaluate import results
+
+    truth, found = results.check(results.read(options.ground_truth), results.read(options.detections))
+    _measure(truth, found, options)
+    return EXIT_COMPLETE
+
+
+def _measure(
+    truth: dict[str, Any], found: list[dict[str, Any]], options: argparse.Namespace, **what: str
+) -> None:
+    """Says COCO's numbers, of masks too where there are any, and writes the whole report if it is wanted."""
+    from dataclasses import asdict
+
+    from detector.evaluate import results
+    from detector.evaluate.coco import evaluate
+    from detector.evaluate.report import full_report, has_masks
+
+    measured = evaluate(truth, found)
+    log.info("\n%s", coco_table(measured.metrics))
+    said = what | {"metrics": measured.metrics, "per_class": [asdict(one) for one in measured.per_class]}
+    if has_masks(truth, found):
+        by_mask = evaluate(truth, found, "segm")
+        log.info("of masks\n%s", coco_table(by_mask.metrics))
+        said["segm"] = {
+            "metrics": by_mask.metrics,
+            "per_class": [asdict(one) for one in by_mask.per_class],
+        }
+    if options.report is not None:
+        report = what | full_report(
+            truth,
+            found,
+            choose_on=None if options.choose_on is None else tuple(map(results.read, options.choose_on)),
+            candidates=None if options.candidates is None else results.read(options.candidates),
+            voc_inclusive=options.voc_inclusive,
+        )
+        _write(options.report, json.dumps(report, allow_nan=False))
+        log.info("the report is in %s", options.report)
+    _say(json.dumps(said))
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -338,6 +381,13 @@ def _read(path: Path) -> bytes:
         raise ConfigInvalid(f"{path} cannot be read: {error.strerror}.") from error
 
 
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be written: {error.strerror}.") from error
+
+
 def _cores() -> int:
     import os
 
@@ -373,13 +423,27 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", type=Path, help="checkpoint to continue from")
     _supervised(train)
 
-    evaluate = command("evaluate", _evaluate, "Measure a model on a split of a dataset.")
-    evaluate.add_argument("--model", type=Path, required=True, help="artifacts directory of a training")
-    evaluate.add_argument(
-        "--data", type=Path, required=True, help="dataset archive (zip) or materialised dataset"
-    )
+    evaluate = command("evaluate", _evaluate, "Measure a model on a split of a dataset, or any COCO results.")
+    evaluate.add_argument("--model", type=Path, help="artifacts directory of a training")
+    evaluate.add_argument("--data", type=Path, help="dataset archive (zip) or materialised dataset")
     evaluate.add_argument("--split", default="val")
     evaluate.add_argument("--engine", choices=["onnx", "torch"], default="onnx")
+    evaluate.add_argument("--ground-truth", type=Path, help="COCO dataset (JSON), instead of --model")
+    evaluate.add_argument("--detections", type=Path, help="COCO results (JSON) on --ground-truth")
+    evaluate.add_argument("--report", type=Path, help="where to write all measures (JSON)")
+    evaluate.add_argument(
+        "--choose-on",
+        type=Path,
+        nargs=2,
+        metavar=("GROUND_TRUTH", "DETECTIONS"),
+        help="of another split, to choose operating points on (for --report)",
+    )
+    evaluate.add_argument(
+        "--candidates", type=Path, help="COCO results before non-maximum suppression (for --report)"
+    )
+    evaluate.add_argument(
+        "--voc-inclusive", action="store_true", help="VOC's AP with corners that are pixels of the box"
+    )
 
     predict = command("predict", _predict, "Detect on an image.")
     predict.add_argument("--model", type=Path, required=True, help="artifacts directory of a training")

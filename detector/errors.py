@@ -1,6 +1,10 @@
 """Expected failures of the detector: they reach the user as written, with a code and a hint."""
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from detector.data.records import Finding
 
 
 class DetectorError(Exception):
@@ -41,6 +45,10 @@ class ResultsInvalid(DetectorError):
     """The COCO files to evaluate do not fit together, or are no COCO files."""
 
     code = "results_invalid"
+
+    def __init__(self, message: str, *, hint: str | None = None, findings: "Sequence[Finding]" = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.findings = list(findings)
 
 
 class WeightsUnavailable(DetectorError):

@@ -176,7 +176,7 @@ def result_rows(ground_truth: dict[str, Any], detections: Rows, iou_type: IouTyp
                 raise ValueError(f"detection on image {image} has no {iou_type} to compare")
             row["segmentation"] = compressed(detection["segmentation"])
             row["area"] = float(masks.area(row["segmentation"]))
-            row["bbox"] = masks.toBbox(row["segmentation"]).tolist()
+            row["bbox"] = box_of_mask(row["segmentation"])
         if iou_type == "bbox":
             row["area"] = row["bbox"][2] * row["bbox"][3]
         rows.append(row)
@@ -189,6 +189,12 @@ def compressed(rle: dict[str, Any]) -> dict[str, Any]:
         height, width = rle["size"]
         return dict(masks.frPyObjects(rle, height, width))
     return rle
+
+
+def box_of_mask(rle: dict[str, Any]) -> list[float]:
+    """The box xywh around COCO run lengths."""
+    box: list[float] = masks.toBbox(compressed(rle)).tolist()
+    return box
 
 
 def mean_precision(precision: Any) -> float | None:

@@ -27,8 +27,6 @@ class ClassMatches:
     """Whether it is the one match of an object."""
     ious: NDArray[np.float64]
     """IoU with the object it is the match of; 0 without one."""
-    best_ious: NDArray[np.float64]
-    """IoU with the object of its class that it covers best, whether it is its match or not."""
 
 
 def matches(evaluation: COCOeval, iou: float = 0.5) -> list[ClassMatches]:
@@ -60,8 +58,21 @@ def pooled(per_class: Sequence[ClassMatches]) -> ClassMatches:
         np.concatenate([np.zeros(0, np.float64), *(one.scores for one in per_class)]),
         np.concatenate([np.zeros(0, np.bool_), *(one.hits for one in per_class)]),
         np.concatenate([np.zeros(0, np.float64), *(one.ious for one in per_class)]),
-        np.concatenate([np.zeros(0, np.float64), *(one.best_ious for one in per_class)]),
     )
+
+
+def placements(evaluation: COCOeval) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Every detection that was looked at (100 of a class and image): its place in the list of results (N,),
+    and its IoU (N,) with the object of its class that it covers best, whether it is its match or not."""
+    rows, best = [np.zeros(0, np.int64)], [np.zeros(0)]
+    first_range = evaluation.params.areaRng[0]
+    for found in evaluation.evalImgs:
+        if found is None or found["aRng"] != first_range or not found["dtIds"]:
+            continue
+        overlap, _, crowd = _overlaps(evaluation, found["image_id"], found["category_id"])
+        rows.append(np.array(found["dtIds"], np.int64) - 1)
+        best.append(overlap[:, ~crowd].max(axis=1, initial=0.0) if len(crowd) else np.zeros(len(rows[-1])))
+    return np.concatenate(rows), np.concatenate(best)
 
 
 def _of_class(evaluation: COCOeval, class_id: int, level: int, where: slice) -> ClassMatches:
@@ -75,10 +86,8 @@ def _of_class(evaluation: COCOeval, class_id: int, level: int, where: slice) -> 
             continue
         counted = ~found["dtIgnore"][level].astype(bool)
         match = found["dtMatches"][level]
-        overlap, columns, crowd = _overlaps(evaluation, found["image_id"], class_id)
+        overlap, columns, _ = _overlaps(evaluation, found["image_id"], class_id)
         ious = np.array([overlap[d, columns[m]] if m else 0.0 for d, m in enumerate(match)])
-        plain = overlap[:, ~crowd]
-        best = plain.max(axis=1) if plain.shape[1] else np.zeros(len(match))
         parts.append(
             ClassMatches(
                 class_id,
@@ -88,13 +97,10 @@ def _of_class(evaluation: COCOeval, class_id: int, level: int, where: slice) -> 
                 np.array(found["dtScores"], np.float64)[counted],
                 match[counted] > 0,
                 ious[counted],
-                best[counted],
             )
         )
     whole = pooled(parts)
-    return ClassMatches(
-        class_id, objects, whole.rows, whole.images, whole.scores, whole.hits, whole.ious, whole.best_ious
-    )
+    return ClassMatches(class_id, objects, whole.rows, whole.images, whole.scores, whole.hits, whole.ious)
 
 
 def _overlaps(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from detector.evaluate.overlap import Boxes, corners, iou
 
 Interpolation: TypeAlias = Literal["11_points", "area"]
+INTERPOLATIONS: tuple[Interpolation, ...] = ("11_points", "area")
 
 
 @dataclass(frozen=True)
