@@ -5,7 +5,7 @@ discriminated unions on `kind`, and a choice without options may be written as i
 `{"architecture": "ssdlite320_mobilenet_v3_large", "loss": "harmonic"}`.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -70,13 +70,116 @@ class FasterRCNN320(Frozen):
         return self
 
 
-_ArchitectureObject = Annotated[SSDLite320 | SSD300 | FasterRCNN320, Field(discriminator="kind")]
+Backbone = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnext101_32x8d", "mobilenet_v2", "mobilenet_v3_large"
+]
+
+
+class _FeaturePyramid(Frozen):
+    """What the detectors with a feature pyramid have in common."""
+
+    backbone: Backbone = "resnet50"
+    """The classifier whose maps the feature pyramid combines."""
+    image_size: int = Field(800, ge=128, le=1600)
+    """Shorter side in pixels after resizing, unless the longer one would exceed max_size."""
+    max_size: int = Field(1333, ge=128, le=3200)
+    """Longest side in pixels after resizing."""
+    initial_weights: InitialWeights = "random"
+    """Where training starts: `random`, or an `imagenet` backbone or `coco` detector, downloaded once."""
+    trainable_backbone_layers: int | None = Field(None, ge=0, le=6)
+    """How many stages of the backbone learn, counted from its end (ResNets have 5, MobileNets 6); null for
+    all."""
+
+    @model_validator(mode="after")
+    def _sides_fit(self) -> Self:
+        if self.max_size < self.image_size:
+            raise ValueError(f"max_size {self.max_size} is below image_size {self.image_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_fit_backbone(self) -> Self:
+        published = type(self).model_fields["backbone"].default
+        if self.initial_weights == "coco" and self.backbone != published:
+            raise ValueError(
+                f"initial_weights coco needs backbone {published}; none was published for {self.backbone}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stages_fit_backbone(self) -> Self:
+        stages = 6 if self.backbone.startswith("mobilenet") else 5
+        asked = self.trainable_backbone_layers
+        if asked is not None and asked > stages:
+            raise ValueError(f"trainable_backbone_layers {asked} exceeds the {stages} of {self.backbone}")
+        if self.initial_weights == "random" and asked not in (None, stages):
+            raise ValueError("trainable_backbone_layers must be null when initial_weights is random")
+        return self
+
+
+class FasterRCNN(_FeaturePyramid):
+    """Faster R-CNN with a feature pyramid, by default on a ResNet-50 (torchvision): two stages."""
+
+    kind: Literal["fasterrcnn_resnet50_fpn"] = "fasterrcnn_resnet50_fpn"
+
+
+class FasterRCNNV2(_FeaturePyramid):
+    """Faster R-CNN with deeper heads and batch norm everywhere (torchvision): two stages, heavy."""
+
+    kind: Literal["fasterrcnn_resnet50_fpn_v2"] = "fasterrcnn_resnet50_fpn_v2"
+
+
+class FasterRCNNMobile(_FeaturePyramid):
+    """Faster R-CNN on two coarse maps of a MobileNetV3-Large (torchvision): two stages, light."""
+
+    kind: Literal["fasterrcnn_mobilenet_v3_large_fpn"] = "fasterrcnn_mobilenet_v3_large_fpn"
+    backbone: Literal["mobilenet_v2", "mobilenet_v3_large"] = "mobilenet_v3_large"
+    """The classifier whose maps the feature pyramid combines."""
+
+
+class RetinaNet(_FeaturePyramid):
+    """RetinaNet with focal loss, by default on a ResNet-50 (torchvision): one stage."""
+
+    kind: Literal["retinanet_resnet50_fpn"] = "retinanet_resnet50_fpn"
+
+
+class RetinaNetV2(_FeaturePyramid):
+    """RetinaNet with group norm in its heads and batch norms that learn (torchvision): one stage."""
+
+    kind: Literal["retinanet_resnet50_fpn_v2"] = "retinanet_resnet50_fpn_v2"
+
+
+class FCOS(_FeaturePyramid):
+    """FCOS, without anchors, by default on a ResNet-50 (torchvision): one stage."""
+
+    kind: Literal["fcos_resnet50_fpn"] = "fcos_resnet50_fpn"
+
+
+_AnyArchitecture: TypeAlias = (
+    SSDLite320
+    | SSD300
+    | RetinaNet
+    | RetinaNetV2
+    | FCOS
+    | FasterRCNN320
+    | FasterRCNNMobile
+    | FasterRCNN
+    | FasterRCNNV2
+)
+_ArchitectureObject = Annotated[_AnyArchitecture, Field(discriminator="kind")]
 Architecture = Annotated[
     _ArchitectureObject,
     BeforeValidator(
         _by_kind,
         json_schema_input_type=Literal[
-            "ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "fasterrcnn_mobilenet_v3_large_320_fpn"
+            "ssdlite320_mobilenet_v3_large",
+            "ssd300_vgg16",
+            "retinanet_resnet50_fpn",
+            "retinanet_resnet50_fpn_v2",
+            "fcos_resnet50_fpn",
+            "fasterrcnn_mobilenet_v3_large_320_fpn",
+            "fasterrcnn_mobilenet_v3_large_fpn",
+            "fasterrcnn_resnet50_fpn",
+            "fasterrcnn_resnet50_fpn_v2",
         ]
         | _ArchitectureObject,
     ),
@@ -270,8 +373,14 @@ class TrainConfig(Frozen):
         return self
 
 
-ARCHITECTURES: dict[str, type[SSDLite320 | SSD300 | FasterRCNN320]] = {
+ARCHITECTURES: dict[str, type[_AnyArchitecture]] = {
     "ssdlite320_mobilenet_v3_large": SSDLite320,
     "ssd300_vgg16": SSD300,
+    "retinanet_resnet50_fpn": RetinaNet,
+    "retinanet_resnet50_fpn_v2": RetinaNetV2,
+    "fcos_resnet50_fpn": FCOS,
     "fasterrcnn_mobilenet_v3_large_320_fpn": FasterRCNN320,
+    "fasterrcnn_mobilenet_v3_large_fpn": FasterRCNNMobile,
+    "fasterrcnn_resnet50_fpn": FasterRCNN,
+    "fasterrcnn_resnet50_fpn_v2": FasterRCNNV2,
 }

@@ -9,23 +9,63 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V3_Large_Weights, VGG16_Weights, vgg16
+from torchvision.models import (
+    MobileNet_V2_Weights,
+    MobileNet_V3_Large_Weights,
+    ResNet18_Weights,
+    ResNet34_Weights,
+    ResNet50_Weights,
+    ResNet101_Weights,
+    ResNeXt101_32X8D_Weights,
+    VGG16_Weights,
+    vgg16,
+)
 from torchvision.models.detection import (
     FasterRCNN_MobileNet_V3_Large_320_FPN_Weights,
+    FasterRCNN_MobileNet_V3_Large_FPN_Weights,
+    FasterRCNN_ResNet50_FPN_V2_Weights,
+    FasterRCNN_ResNet50_FPN_Weights,
+    FCOS_ResNet50_FPN_Weights,
+    RetinaNet_ResNet50_FPN_V2_Weights,
+    RetinaNet_ResNet50_FPN_Weights,
     SSD300_VGG16_Weights,
     SSDLite320_MobileNet_V3_Large_Weights,
 )
 
-from detector.config import SSD300, Architecture, SSDLite320
+from detector.config import (
+    FCOS,
+    SSD300,
+    Architecture,
+    Backbone,
+    FasterRCNN320,
+    RetinaNet,
+    RetinaNetV2,
+    SSDLite320,
+)
 from detector.errors import WeightsUnavailable
-from detector.models import Detector, faster_rcnn, ssd
+from detector.models import Detector, backbones, ssd
 
 # The layers whose shapes depend on the number of classes.
 _CLASS_LAYERS = ("head.classification_head.", "roi_heads.box_predictor.")
 _COCO: dict[str, Any] = {
     "ssdlite320_mobilenet_v3_large": SSDLite320_MobileNet_V3_Large_Weights.COCO_V1,
     "ssd300_vgg16": SSD300_VGG16_Weights.COCO_V1,
+    "retinanet_resnet50_fpn": RetinaNet_ResNet50_FPN_Weights.COCO_V1,
+    "retinanet_resnet50_fpn_v2": RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1,
+    "fcos_resnet50_fpn": FCOS_ResNet50_FPN_Weights.COCO_V1,
     "fasterrcnn_mobilenet_v3_large_320_fpn": FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1,
+    "fasterrcnn_mobilenet_v3_large_fpn": FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1,
+    "fasterrcnn_resnet50_fpn": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
+    "fasterrcnn_resnet50_fpn_v2": FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+}
+_IMAGENET: dict[Backbone, Any] = {
+    "resnet18": ResNet18_Weights.IMAGENET1K_V1,
+    "resnet34": ResNet34_Weights.IMAGENET1K_V1,
+    "resnet50": ResNet50_Weights.IMAGENET1K_V1,
+    "resnet101": ResNet101_Weights.IMAGENET1K_V1,
+    "resnext101_32x8d": ResNeXt101_32X8D_Weights.IMAGENET1K_V1,
+    "mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
+    "mobilenet_v3_large": MobileNet_V3_Large_Weights.IMAGENET1K_V1,
 }
 # Seconds without a byte after which a download is given up; torch.hub itself would wait for ever.
 _PATIENCE = 30.0
@@ -57,6 +97,9 @@ def cached_file(weights: Any) -> Path:
 def _load_coco(network: nn.Module, architecture: Architecture) -> list[str]:
     weights = _COCO[architecture.kind]
     state, own = _fetch(weights), network.state_dict()
+    if isinstance(architecture, RetinaNet | RetinaNetV2 | FCOS):
+        with _only_whole_files(weights):
+            state = _without_unused_class(state)
     other_classes = [
         name
         for name, value in own.items()
@@ -67,26 +110,54 @@ def _load_coco(network: nn.Module, architecture: Architecture) -> list[str]:
     return other_classes
 
 
+def _without_unused_class(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision trained its networks without background on COCO's labels 1 to 90: their class 0 is void."""
+    layer = "head.classification_head.cls_logits."
+    sliced = {
+        name: state[name]
+        .view(-1, 91, *state[name].shape[1:])[:, 1:]
+        .flatten(0, 1)  # (anchors * classes, ...)
+        for name in (f"{layer}weight", f"{layer}bias")
+    }
+    return {**state, **sliced}
+
+
 def _load_imagenet(network: nn.Module, architecture: Architecture) -> list[str]:
     if isinstance(architecture, SSD300):
         return _load_vgg(network, ssd.name_of_vgg)
-    weights: Any = MobileNet_V3_Large_Weights.IMAGENET1K_V1
+    if isinstance(architecture, FasterRCNN320):
+        return _load_body(network, "mobilenet_v3_large")
+    if not isinstance(architecture, SSDLite320):
+        return _load_body(network, architecture.backbone)
+    weights: Any = _IMAGENET["mobilenet_v3_large"]
     state = _fetch(weights)
     with torch.device("meta"):  # no memory and no random numbers for what is replaced at once
-        if isinstance(architecture, SSDLite320):
-            classifier = ssd.build_classifier("imagenet", nn.BatchNorm2d)
-        else:
-            classifier = faster_rcnn.build_classifier("imagenet")
+        classifier = ssd.build_classifier("imagenet", nn.BatchNorm2d)
     with _only_whole_files(weights):
         classifier.load_state_dict(state, assign=True)
     # The same layers, under the names that they have in the detector's backbone.
     with torch.device("meta"):
-        if isinstance(architecture, SSDLite320):
-            backbone, part = ssd.build_backbone(classifier, nn.BatchNorm2d), "features."
-        else:
-            backbone, part = faster_rcnn.build_backbone(classifier, trainable_layers=6), "body."
-    trained = {f"backbone.{name}": v for name, v in backbone.state_dict().items() if name.startswith(part)}
+        features = ssd.build_backbone(classifier, nn.BatchNorm2d).state_dict()
+    trained = {f"backbone.{name}": value for name, value in features.items() if name.startswith("features.")}
     own = network.state_dict()
+    network.load_state_dict(own | trained)
+    return [name for name in own if name not in trained]
+
+
+def _load_body(network: nn.Module, name: Backbone) -> list[str]:
+    """The classifier under a feature pyramid; a pyramid leaves its last layers out."""
+    weights = _IMAGENET[name]
+    state = _fetch(weights)
+    with torch.device("meta"):
+        classifier = backbones.build_classifier(name, nn.BatchNorm2d)
+    with _only_whole_files(weights):
+        classifier.load_state_dict(state, assign=True)
+    own = network.state_dict()
+    body = {
+        f"backbone.body.{name.removeprefix('features.')}": value
+        for name, value in classifier.state_dict().items()
+    }
+    trained = {name: value for name, value in body.items() if name in own}
     network.load_state_dict(own | trained)
     return [name for name in own if name not in trained]
 
@@ -129,7 +200,7 @@ def _only_whole_files(weights: Any) -> Iterator[None]:
     """Tensors that are missing, unknown or of other shapes mean that the file is not what its name says."""
     try:
         yield
-    except (RuntimeError, TypeError) as error:
+    except (KeyError, RuntimeError, TypeError) as error:
         raise _damaged(weights) from error
 
 

@@ -1,10 +1,27 @@
 """Detectors, a file per family, behind one vocabulary: `build` one, train it, export its `graph_module`."""
 
-from detector.config import SSD300, Architecture, HarmonicLoss, Loss, SSDLite320
+from torch import nn
+
+from detector.config import (
+    FCOS,
+    SSD300,
+    Architecture,
+    FasterRCNN,
+    FasterRCNN320,
+    FasterRCNNMobile,
+    FasterRCNNV2,
+    HarmonicLoss,
+    Loss,
+    RetinaNet,
+    RetinaNetV2,
+    SSDLite320,
+)
 from detector.images import InputSpec
 from detector.losses.harmonic import HarmonicCriterion
 from detector.models.detector import Detection, Detector, Losses, Target, graph_module, pixels_to_unit
-from detector.models.faster_rcnn import build_faster_rcnn
+from detector.models.faster_rcnn import build_faster_rcnn, build_faster_rcnn_mobile, build_faster_rcnn_v2
+from detector.models.fcos import build_fcos
+from detector.models.retinanet import build_retinanet, build_retinanet_v2
 from detector.models.ssd import SSD300_SIZE, build_ssd300, build_ssdlite
 
 __all__ = [
@@ -28,15 +45,36 @@ def build(architecture: Architecture, loss: Loss, num_classes: int) -> Detector:
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, not {num_classes}")
     criterion = _criterion(loss)
+    network = _network(architecture, num_classes, criterion)
+    has_background = not isinstance(architecture, RetinaNet | RetinaNetV2 | FCOS)
+    return Detector(network, input_spec(architecture), first_class=int(has_background))
+
+
+def _network(architecture: Architecture, num_classes: int, criterion: HarmonicCriterion | None) -> nn.Module:
     if isinstance(architecture, SSDLite320):
-        network = build_ssdlite(architecture.image_size, num_classes, architecture.initial_weights, criterion)
-    elif isinstance(architecture, SSD300):
-        network = build_ssd300(num_classes, architecture.trainable_backbone_layers, criterion)
-    else:
-        network = build_faster_rcnn(
-            num_classes, architecture.initial_weights, architecture.trainable_backbone_layers, criterion
+        return build_ssdlite(architecture.image_size, num_classes, architecture.initial_weights, criterion)
+    if isinstance(architecture, SSD300):
+        return build_ssd300(num_classes, architecture.trainable_backbone_layers, criterion)
+    trainable: int | None = architecture.trainable_backbone_layers
+    start = architecture.initial_weights
+    if isinstance(architecture, FasterRCNN320):
+        return build_faster_rcnn_mobile(
+            num_classes, "mobilenet_v3_large", start, trainable, criterion, low_resolution=True
         )
-    return Detector(network, input_spec(architecture))
+    backbone = architecture.backbone
+    if isinstance(architecture, FasterRCNNMobile):
+        return build_faster_rcnn_mobile(
+            num_classes, backbone, start, trainable, criterion, low_resolution=False
+        )
+    if isinstance(architecture, FasterRCNN):
+        return build_faster_rcnn(num_classes, backbone, start, trainable, criterion)
+    if isinstance(architecture, FasterRCNNV2):
+        return build_faster_rcnn_v2(num_classes, backbone, trainable, criterion)
+    if isinstance(architecture, RetinaNet):
+        return build_retinanet(num_classes, backbone, start, trainable, criterion)
+    if isinstance(architecture, RetinaNetV2):
+        return build_retinanet_v2(num_classes, backbone, trainable, criterion)
+    return build_fcos(num_classes, backbone, start, trainable, criterion)
 
 
 def input_spec(architecture: Architecture) -> InputSpec:
@@ -46,7 +84,8 @@ def input_spec(architecture: Architecture) -> InputSpec:
     if isinstance(architecture, SSD300):
         return InputSpec(kind="square", size=SSD300_SIZE, max_size=None, divisor=1)
     size = architecture.image_size
-    return InputSpec(kind="shorter_side", size=size, max_size=2 * size, divisor=1)
+    longest = 2 * size if isinstance(architecture, FasterRCNN320) else architecture.max_size
+    return InputSpec(kind="shorter_side", size=size, max_size=longest, divisor=1)
 
 
 def _criterion(loss: Loss) -> HarmonicCriterion | None:

@@ -31,6 +31,7 @@ Losses: TypeAlias = dict[str, Tensor]
 # torchvision's names of the losses, and ours
 _OUR_NAMES = {
     "bbox_regression": "localization",
+    "bbox_ctrness": "centerness",
     "loss_classifier": "classification",
     "loss_box_reg": "localization",
     "loss_objectness": "rpn_objectness",
@@ -42,12 +43,16 @@ class Detector(nn.Module):
     """One of torchvision's detectors behind one vocabulary.
 
     Classes count from 0 and there is no background outside; torchvision's background class 0 stays inside.
+
+    Args:
+        first_class: the network's label of class 0: 1 behind a background, 0 for a network without one.
     """
 
-    def __init__(self, network: nn.Module, input_spec: InputSpec) -> None:
+    def __init__(self, network: nn.Module, input_spec: InputSpec, first_class: int = 1) -> None:
         super().__init__()
         self.network = network
         self.input_spec = input_spec
+        self.first_class = first_class
 
     def forward(self, images: list[Tensor], targets: list[Target] | None = None) -> Losses | list[Detection]:
         """
@@ -58,17 +63,18 @@ class Detector(nn.Module):
 
         Returns:
             In training mode the losses, scalars whose sum is to be minimised: `classification`,
-            `localization`, and where they exist `task_contrasting`, `rpn_objectness`, `rpn_box`. In
-            evaluation mode a `Detection` per image.
+            `localization`, and where they exist `task_contrasting`, `centerness`, `rpn_objectness`,
+            `rpn_box`. In evaluation mode a `Detection` per image.
         """
         if self.training:
             if targets is None:
                 raise ValueError("training needs targets")
-            ours = [{"boxes": target["boxes"], "labels": target["labels"] + 1} for target in targets]
+            first = self.first_class
+            ours = [{"boxes": target["boxes"], "labels": target["labels"] + first} for target in targets]
             losses: Losses = self.network(images, ours)
             return {_OUR_NAMES.get(name, name): loss for name, loss in losses.items()}
         return [
-            {"boxes": found["boxes"], "scores": found["scores"], "labels": found["labels"] - 1}
+            {"boxes": found["boxes"], "scores": found["scores"], "labels": found["labels"] - self.first_class}
             for found in self.network(images)
         ]
 

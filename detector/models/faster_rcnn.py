@@ -1,4 +1,4 @@
-"""Faster R-CNN with a MobileNetV3-Large FPN backbone: torchvision's network, with either loss."""
+"""Faster R-CNN with a feature pyramid: torchvision's networks, with either loss."""
 
 from typing import Any
 
@@ -6,51 +6,78 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import _mobilenet_extractor
-from torchvision.models.detection.faster_rcnn import FasterRCNN
+from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNConvFCHead, _default_anchorgen
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.models.detection.rpn import RPNHead
 
-from detector.config import InitialWeights
+from detector.config import Backbone, InitialWeights
 from detector.losses.baseline import smooth_l1, softmax_classification
 from detector.losses.harmonic import HarmonicCriterion
+from detector.models.backbones import CHANNELS, build_classifier, build_pyramid, norm_layer
 from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
 
 
 def build_faster_rcnn(
     num_classes: int,
+    backbone: Backbone,
     initial_weights: InitialWeights,
-    trainable_backbone_layers: int,
+    trainable_backbone_layers: int | None,
     criterion: HarmonicCriterion | None,
 ) -> nn.Module:
-    """torchvision's `fasterrcnn_mobilenet_v3_large_320_fpn`, with random weights.
+    """torchvision's `fasterrcnn_resnet50_fpn`, over any backbone, with random weights.
 
     Args:
         num_classes: without background.
-        initial_weights: what will be loaded; decides whether batch norms are frozen (see `build_classifier`).
-        trainable_backbone_layers: 0..6 stages of the backbone that learn, counted from its end.
+        initial_weights: what will be loaded; decides whether batch norms are frozen.
+        trainable_backbone_layers: stages of the backbone that learn, counted from its end; None for all.
         criterion: the harmonic loss; None for torchvision's own.
     """
-    backbone = build_backbone(build_classifier(initial_weights), trainable_backbone_layers)
+    # The batch norms of the published COCO detector have no eps (`overwrite_eps` in torchvision).
+    classifier = build_classifier(backbone, norm_layer(initial_weights, coco_eps=0.0))
+    pyramid = build_pyramid(classifier, trainable_backbone_layers, finest_stride=4)
+    return _assemble(pyramid, num_classes, criterion)
+
+
+def build_faster_rcnn_v2(
+    num_classes: int,
+    backbone: Backbone,
+    trainable_backbone_layers: int | None,
+    criterion: HarmonicCriterion | None,
+) -> nn.Module:
+    """torchvision's `fasterrcnn_resnet50_fpn_v2` (arXiv 2111.11429): batch norms everywhere, which always
+    learn, and deeper heads."""
+    classifier = build_classifier(backbone, nn.BatchNorm2d)
+    pyramid = build_pyramid(classifier, trainable_backbone_layers, finest_stride=4, norm_layer=nn.BatchNorm2d)
+    anchors = _default_anchorgen()
+    return _assemble(
+        pyramid,
+        num_classes,
+        criterion,
+        rpn_anchor_generator=anchors,
+        rpn_head=RPNHead(CHANNELS, anchors.num_anchors_per_location()[0], conv_depth=2),
+        box_head=FastRCNNConvFCHead((CHANNELS, 7, 7), [CHANNELS] * 4, [1024], norm_layer=nn.BatchNorm2d),
+    )
+
+
+def build_faster_rcnn_mobile(
+    num_classes: int,
+    backbone: Backbone,
+    initial_weights: InitialWeights,
+    trainable_backbone_layers: int | None,
+    criterion: HarmonicCriterion | None,
+    *,
+    low_resolution: bool,
+) -> nn.Module:
+    """torchvision's `fasterrcnn_mobilenet_v3_large_fpn`: a pyramid of two coarse maps; with `low_resolution`
+    its `fasterrcnn_mobilenet_v3_large_320_fpn`, which keeps fewer proposals."""
+    classifier = build_classifier(backbone, norm_layer(initial_weights))
+    pyramid = build_pyramid(classifier, trainable_backbone_layers, finest_stride=32)
+    options: dict[str, Any] = {"rpn_score_thresh": 0.05}
+    if low_resolution:
+        options |= {"rpn_pre_nms_top_n_test": 150, "rpn_post_nms_top_n_test": 150}
     sizes = ((32, 64, 128, 256, 512),) * 3
-    network = FasterRCNN(
-        backbone,
-        num_classes + 1,
-        rpn_anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 3),
-        rpn_pre_nms_top_n_test=150,
-        rpn_post_nms_top_n_test=150,
-        rpn_score_thresh=0.05,
-    )
-    network.transform = NormalizeAndBatch(
-        network.transform.image_mean, network.transform.image_std, network.transform.size_divisible
-    )
-    if criterion is not None:
-        network.roi_heads = HarmonicRoIHeads(network.roi_heads, criterion)
-    network.roi_heads.box_coder = _BoxCoder(network.roi_heads.box_coder.weights)
-    _learn_strides(network)
-    keep_full_precision_between(network.backbone, network.rpn.head, network.roi_heads.box_predictor)
-    return network  # type: ignore[no-any-return]  # torchvision has no types
+    anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 3)
+    return _assemble(pyramid, num_classes, criterion, rpn_anchor_generator=anchors, **options)
 
 
 class HarmonicRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
@@ -152,17 +179,19 @@ class _BoxCoder(BoxCoder):  # type: ignore[misc]  # torchvision has no types
         return decoded.reshape(-1, rel_codes.shape[1] // 4, 4)
 
 
-def build_classifier(initial_weights: InitialWeights) -> MobileNetV3:
-    """MobileNetV3-Large with random weights. As in torchvision, batch norms are frozen where their statistics
-    come from elsewhere, and learn where training starts from random weights."""
-    norm_layer: Any = nn.BatchNorm2d if initial_weights == "random" else FrozenBatchNorm2d
-    return mobilenet_v3_large(weights=None, norm_layer=norm_layer)
-
-
-def build_backbone(classifier: MobileNetV3, trainable_layers: int) -> nn.Module:
-    """The classifier's features under a feature pyramid."""
-    backbone: nn.Module = _mobilenet_extractor(classifier, True, trainable_layers)
-    return backbone
+def _assemble(
+    pyramid: nn.Module, num_classes: int, criterion: HarmonicCriterion | None, **options: Any
+) -> nn.Module:
+    network = FasterRCNN(pyramid, num_classes + 1, **options)
+    network.transform = NormalizeAndBatch(
+        network.transform.image_mean, network.transform.image_std, network.transform.size_divisible
+    )
+    if criterion is not None:
+        network.roi_heads = HarmonicRoIHeads(network.roi_heads, criterion)
+    network.roi_heads.box_coder = _BoxCoder(network.roi_heads.box_coder.weights)
+    _learn_strides(network)
+    keep_full_precision_between(network.backbone, network.rpn.head, network.roi_heads.box_predictor)
+    return network  # type: ignore[no-any-return]  # torchvision has no types
 
 
 @torch.no_grad()

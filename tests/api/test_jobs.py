@@ -288,7 +288,7 @@ def test_a_failed_job_carries_its_problem(
 def test_architectures_list_their_options(client: TestClient) -> None:
     body = client.get("/v1/architectures").json()
     assert "ssdlite320_mobilenet_v3_large" in [item["id"] for item in body["data"]]
-    assert all(item["description"] and item["defaults"]["image_size"] for item in body["data"])
+    assert all(item["description"] and item["defaults"]["initial_weights"] for item in body["data"])
 
 
 def test_an_architectures_schema_is_of_that_architecture_alone(client: TestClient) -> None:
