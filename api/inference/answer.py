@@ -46,8 +46,8 @@ def as_json(
         "detections": [
             {"box": box, "score": score, "class_id": class_id, "class_name": class_name}
             for box, score, class_id, class_name in zip(
-                boxes.tolist(),
-                detections.scores.tolist(),
+                boxes,
+                detections.scores,
                 detections.class_ids.tolist(),
                 detections.class_names,
                 strict=True,
@@ -60,7 +60,7 @@ def as_json(
             "total": _ms(detected - asked_at),
         },
     }
-    return orjson.dumps(body)
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)  # float32 in its shortest form
 
 
 def as_picture(detector: OnnxDetector, data: bytes, wanted: Wanted, media_type: str) -> bytes:
