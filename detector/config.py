@@ -154,9 +154,39 @@ class FCOS(_FeaturePyramid):
     kind: Literal["fcos_resnet50_fpn"] = "fcos_resnet50_fpn"
 
 
+RefineDetBackbone = Literal["vgg16", "resnet18", "resnet34", "resnet50", "resnet101"]
+
+
+class _RefineDet(Frozen):
+    """What RefineDet of every size has in common."""
+
+    backbone: RefineDetBackbone = "vgg16"
+    """The classifier whose maps are refined."""
+    initial_weights: Literal["random", "imagenet"] = "random"
+    """Where training starts: `random`, or an `imagenet` backbone, downloaded once."""
+
+
+class RefineDet320(_RefineDet):
+    """RefineDet (CVPR 2018) on squares of 320 pixels: one stage that refines its anchors first."""
+
+    kind: Literal["refinedet320"] = "refinedet320"
+    image_size: int = Field(320, ge=128, le=640, multiple_of=64)
+    """Side in pixels of the square every image is resized to."""
+
+
+class RefineDet512(_RefineDet):
+    """RefineDet (CVPR 2018) on squares of 512 pixels: slower, and better at small objects."""
+
+    kind: Literal["refinedet512"] = "refinedet512"
+    image_size: int = Field(512, ge=128, le=1024, multiple_of=64)
+    """Side in pixels of the square every image is resized to."""
+
+
 _AnyArchitecture: TypeAlias = (
     SSDLite320
     | SSD300
+    | RefineDet320
+    | RefineDet512
     | RetinaNet
     | RetinaNetV2
     | FCOS
@@ -173,6 +203,8 @@ Architecture = Annotated[
         json_schema_input_type=Literal[
             "ssdlite320_mobilenet_v3_large",
             "ssd300_vgg16",
+            "refinedet320",
+            "refinedet512",
             "retinanet_resnet50_fpn",
             "retinanet_resnet50_fpn_v2",
             "fcos_resnet50_fpn",
@@ -376,6 +408,8 @@ class TrainConfig(Frozen):
 ARCHITECTURES: dict[str, type[_AnyArchitecture]] = {
     "ssdlite320_mobilenet_v3_large": SSDLite320,
     "ssd300_vgg16": SSD300,
+    "refinedet320": RefineDet320,
+    "refinedet512": RefineDet512,
     "retinanet_resnet50_fpn": RetinaNet,
     "retinanet_resnet50_fpn_v2": RetinaNetV2,
     "fcos_resnet50_fpn": FCOS,

@@ -38,6 +38,8 @@ from detector.config import (
     Architecture,
     Backbone,
     FasterRCNN320,
+    RefineDet320,
+    RefineDet512,
     RetinaNet,
     RetinaNetV2,
     SSDLite320,
@@ -125,6 +127,10 @@ def _without_unused_class(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _load_imagenet(network: nn.Module, architecture: Architecture) -> list[str]:
     if isinstance(architecture, SSD300):
         return _load_vgg(network, ssd.name_of_vgg)
+    if isinstance(architecture, RefineDet320 | RefineDet512):
+        if architecture.backbone == "vgg16":
+            return _load_vgg(network, lambda name: f"backbone.{name}")
+        return _load_body(network, architecture.backbone)
     if isinstance(architecture, FasterRCNN320):
         return _load_body(network, "mobilenet_v3_large")
     if not isinstance(architecture, SSDLite320):

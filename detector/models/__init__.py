@@ -12,6 +12,8 @@ from detector.config import (
     FasterRCNNV2,
     HarmonicLoss,
     Loss,
+    RefineDet320,
+    RefineDet512,
     RetinaNet,
     RetinaNetV2,
     SSDLite320,
@@ -21,6 +23,7 @@ from detector.losses.harmonic import HarmonicCriterion
 from detector.models.detector import Detection, Detector, Losses, Target, graph_module, pixels_to_unit
 from detector.models.faster_rcnn import build_faster_rcnn, build_faster_rcnn_mobile, build_faster_rcnn_v2
 from detector.models.fcos import build_fcos
+from detector.models.refinedet import build_refinedet
 from detector.models.retinanet import build_retinanet, build_retinanet_v2
 from detector.models.ssd import SSD300_SIZE, build_ssd300, build_ssdlite
 
@@ -55,6 +58,14 @@ def _network(architecture: Architecture, num_classes: int, criterion: HarmonicCr
         return build_ssdlite(architecture.image_size, num_classes, architecture.initial_weights, criterion)
     if isinstance(architecture, SSD300):
         return build_ssd300(num_classes, architecture.trainable_backbone_layers, criterion)
+    if isinstance(architecture, RefineDet320 | RefineDet512):
+        return build_refinedet(
+            num_classes,
+            architecture.image_size,
+            architecture.backbone,
+            architecture.initial_weights,
+            criterion,
+        )
     trainable: int | None = architecture.trainable_backbone_layers
     start = architecture.initial_weights
     if isinstance(architecture, FasterRCNN320):
@@ -79,7 +90,7 @@ def _network(architecture: Architecture, num_classes: int, criterion: HarmonicCr
 
 def input_spec(architecture: Architecture) -> InputSpec:
     """How images are resized before they reach the detector."""
-    if isinstance(architecture, SSDLite320):
+    if isinstance(architecture, SSDLite320 | RefineDet320 | RefineDet512):
         return InputSpec(kind="square", size=architecture.image_size, max_size=None, divisor=1)
     if isinstance(architecture, SSD300):
         return InputSpec(kind="square", size=SSD300_SIZE, max_size=None, divisor=1)

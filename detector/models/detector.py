@@ -64,7 +64,7 @@ class Detector(nn.Module):
         Returns:
             In training mode the losses, scalars whose sum is to be minimised: `classification`,
             `localization`, and where they exist `task_contrasting`, `centerness`, `rpn_objectness`,
-            `rpn_box`. In evaluation mode a `Detection` per image.
+            `rpn_box`, `arm_objectness`, `arm_box`. In evaluation mode a `Detection` per image.
         """
         if self.training:
             if targets is None:

@@ -10,7 +10,7 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD, _vgg_extractor
 from torchvision.models.detection.ssdlite import SSDLiteHead, _mobilenet_extractor, _normal_init
 from torchvision.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large
-from torchvision.models.vgg import vgg16
+from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from detector.config import InitialWeights
 from detector.losses.baseline import smooth_l1, softmax_classification
@@ -68,7 +68,7 @@ def build_ssd300(
         trainable_backbone_layers: 0..5 stages of the backbone that learn, counted from its end.
         criterion: the harmonic loss; None for torchvision's own.
     """
-    backbone: nn.Module = _vgg_extractor(vgg16(weights=None), False, trainable_backbone_layers)
+    backbone: nn.Module = _vgg_extractor(build_vgg(), False, trainable_backbone_layers)
     # The scales of SSD's paper for COCO, as shares of the image's side.
     anchors = DefaultBoxGenerator(
         [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
@@ -84,6 +84,18 @@ def build_ssd300(
     network.transform = NormalizeAndBatch(VGG_MEAN, VGG_STD, size_divisible=1)
     keep_full_precision_between(network.backbone, network.head)
     return network  # type: ignore[no-any-return]  # torchvision has no types
+
+
+def build_vgg() -> VGG:
+    """VGG16 with random weights as torchvision draws them. Its fully connected layers, 120 million numbers
+    that no detector uses, take neither memory nor time."""
+    features = make_layers(cfgs["D"], batch_norm=False)
+    for layer in features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has one
+    with torch.device("meta"):
+        return VGG(features, init_weights=False)
 
 
 def name_of_vgg(name: str) -> str:

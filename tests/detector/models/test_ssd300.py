@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torchvision.models import VGG16_Weights, vgg16
+from torchvision.models import VGG16_Weights
 from torchvision.models.detection import SSD300_VGG16_Weights, ssd300_vgg16
 from torchvision.models.detection.ssd import SSDFeatureExtractorVGG
 
 from detector.config import SSD300, BaselineLoss, HarmonicLoss
 from detector.models import graph_module, input_spec
+from detector.models.ssd import build_vgg
 from detector.weights import load_initial
 from tests.detector.models.helpers import (
     CLASSES,
@@ -95,7 +96,7 @@ def test_imagenet_weights_are_those_of_every_convolution_of_vgg(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     torch.manual_seed(3)
-    classifier = vgg16(num_classes=1).features
+    classifier = build_vgg().features
     published = publish(VGG16_Weights.IMAGENET1K_FEATURES, nn.ModuleDict({"features": classifier}))
     detector = make(ARCHITECTURE, BaselineLoss())
     random = load_initial(detector, SSD300(initial_weights="imagenet"))
