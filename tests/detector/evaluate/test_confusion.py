@@ -73,7 +73,6 @@ def test_every_object_and_every_detection_is_counted_once(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_with_one_class_it_is_cocos_matching(seed: int) -> None:
-
     truth, detections = random_case(seed)
     truth["categories"] = truth["categories"][:1]
     truth["annotations"] = [{**one, "category_id": 1} for one in truth["annotations"]]
