@@ -95,6 +95,15 @@ def test_a_detection_on_an_unknown_image_is_refused() -> None:
         evaluate(ground_truth([image(0, (1, BOX))], CATEGORIES), [detection(4, 1, BOX, 0.9)])
 
 
+def test_what_is_difficult_truncated_or_occluded_is_noted_where_it_is_so() -> None:
+    flagged = Annotation(1, 1, BOX, 10000.0, difficult=True, occluded=True)
+    record = ImageRecord(0, "0.jpg", "val", 640, 480, [flagged, Annotation(2, 1, BOX, 10000.0)])
+    first, second = ground_truth([record], CATEGORIES)["annotations"]
+    flags = ("difficult", "truncated", "occluded")
+    assert [first.get(flag) for flag in flags] == [1, None, 1]
+    assert not any(flag in second for flag in flags)
+
+
 def test_inputs_are_left_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
     truth = ground_truth([image(0, (1, BOX))], CATEGORIES)
     found = [detection(0, 1, BOX, 0.9)]
