@@ -72,7 +72,8 @@ def consistency(
     top = _best_of_each_image(whole)
     hits = whole.hits[top]
     all_scores, all_ious = whole.scores[top], whole.ious[top]
-    scores, ious = all_scores[hits], all_ious[hits]
+    # Rounding may put the IoU of equal boxes a bit above 1.
+    scores, ious = all_scores[hits], np.minimum(all_ious[hits], 1.0)
     probabilities = bool(np.all((all_scores >= 0) & (all_scores <= 1)))
     lowest, highest = (
         (0.0, 1.0) if probabilities else (float(scores.min(initial=0)), float(scores.max(initial=1)))

@@ -175,7 +175,7 @@ def _references(row: Any, where: str, images: Any, categories: Any, findings: _F
 
 
 def _box(box: Any, where: str, findings: _Findings) -> bool:
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_finite, box)):
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(_finite, box)):
         message = f"The box {_shown(box)} is not [x, y, width, height] in finite numbers."
         findings.add("invalid_box", where, message)
         return False
@@ -199,7 +199,12 @@ def _sized(image: dict[str, Any]) -> bool:
 
 
 def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e30 and math.isfinite(value)
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) < 1e30
+        and math.isfinite(value)
+    )
 
 
 def _shown(value: Any) -> str:

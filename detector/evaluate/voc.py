@@ -1,13 +1,13 @@
 """PASCAL VOC's average precision, as its devkit computes it (VOCevaldet.m; 11 points until 2009)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.evaluate.overlap import Boxes, corners, iou
+from detector.evaluate.overlap import corners, iou
 
 Interpolation: TypeAlias = Literal["11_points", "area"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("11_points", "area")
@@ -56,15 +56,14 @@ def evaluate(
             wider and higher than the difference of its coordinates. For boxes read from VOC files as they
             are written, it gives the devkit's number; without, boxes are continuous as elsewhere.
     """
-    images = [image["id"] for image in ground_truth["images"]]
-    truth = _by_class(ground_truth["annotations"])
-    found = _by_class(detections)
+    images = {image["id"] for image in ground_truth["images"]}
+    annotations = ground_truth["annotations"]
+    truth, results = _by(annotations, "category_id"), _by(detections, "category_id")
     per_class = []
     for category in ground_truth["categories"]:
-        objects = truth.get(category["id"], [])
-        precision, recall, count = _curve(
-            objects, found.get(category["id"], []), images, iou_threshold, inclusive
-        )
+        objects = [annotations[k] for k in truth.get(category["id"], [])]
+        found = [detections[k] for k in results.get(category["id"], [])]
+        precision, recall, count = _curve(objects, found, images, iou_threshold, inclusive)
         average = _eleven_points if interpolation == "11_points" else _area
         ap = average(precision, recall) if count else None
         per_class.append(VocClass(category["id"], category["name"], ap, count, precision, recall))
@@ -75,37 +74,52 @@ def evaluate(
 def _curve(
     objects: Sequence[dict[str, Any]],
     found: Sequence[dict[str, Any]],
-    images: Sequence[int],
+    images: Collection[int],
     iou_threshold: float,
     inclusive: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     """Precision and recall after each detection that counts, and the objects to be found."""
-    boxes: dict[int, Boxes] = {}
-    optional: dict[int, list[bool]] = {}
-    for image, here in _by(objects, "image_id").items():
-        boxes[image] = corners([one["bbox"] for one in here])
-        optional[image] = [bool(one.get("difficult") or one.get("iscrowd")) for one in here]
-    taken = {image: [False] * len(flags) for image, flags in optional.items()}
-    count = sum(not flag for flags in optional.values() for flag in flags)
-
-    known = set(images)
+    optional = [bool(one.get("difficult") or one.get("iscrowd")) for one in objects]
+    nearest, overlaps = _nearest(objects, found, images, inclusive)
+    count = optional.count(False)
+    taken = [False] * len(objects)
     right: list[bool] = []
     for k in np.argsort([-one["score"] for one in found], kind="stable"):
-        image = found[k]["image_id"]
-        if image not in known:
-            raise ValueError(f"detection on image {image}, which the ground truth lacks")
-        if image not in boxes:
+        best = nearest[k]
+        if overlaps[k] < iou_threshold:
             right.append(False)
-            continue
-        overlaps = iou(corners([found[k]["bbox"]]), boxes[image], inclusive=inclusive)[0]
-        best = int(np.argmax(overlaps))
-        if overlaps[best] < iou_threshold:
-            right.append(False)
-        elif not optional[image][best]:
-            right.append(not taken[image][best])
-            taken[image][best] = True
+        elif not optional[best]:
+            right.append(not taken[best])
+            taken[best] = True
     hits = np.cumsum(np.array(right, np.float64))
     return hits / np.arange(1, len(hits) + 1), hits / max(count, 1), count
+
+
+def _nearest(
+    objects: Sequence[dict[str, Any]],
+    found: Sequence[dict[str, Any]],
+    images: Collection[int],
+    inclusive: bool,
+) -> tuple[list[int], list[float]]:
+    """For each detection the object of its image that it overlaps most, and the IoU; both -1 without any."""
+    nearest, overlaps = [-1] * len(found), [-1.0] * len(found)
+    places = _by(objects, "image_id")
+    for image, rows in _by(found, "image_id").items():
+        if image not in images:
+            raise ValueError(f"detection on image {image}, which the ground truth lacks")
+        if image not in places:
+            continue
+        here = places[image]
+        ious = iou(
+            corners([found[k]["bbox"] for k in rows]),
+            corners([objects[k]["bbox"] for k in here]),
+            inclusive=inclusive,
+        )
+        for k, best, overlap in zip(
+            rows, ious.argmax(axis=1).tolist(), ious.max(axis=1).tolist(), strict=True
+        ):
+            nearest[k], overlaps[k] = here[best], overlap
+    return nearest, overlaps
 
 
 def _eleven_points(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> float:
@@ -120,12 +134,9 @@ def _area(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> float:
     return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
 
 
-def _by_class(rows: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
-    return _by(rows, "category_id")
-
-
-def _by(rows: Sequence[dict[str, Any]], key: str) -> dict[int, list[dict[str, Any]]]:
-    grouped: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
-        grouped.setdefault(row[key], []).append(row)
+def _by(rows: Sequence[dict[str, Any]], key: str) -> dict[int, list[int]]:
+    """The places of the rows, by what they have under the key."""
+    grouped: dict[int, list[int]] = {}
+    for k, row in enumerate(rows):
+        grouped.setdefault(row[key], []).append(k)
     return grouped
