@@ -43,6 +43,16 @@ def first_images(truth: Truth, detections: Results, *, count: int) -> tuple[Trut
     )
 
 
+def test_an_object_of_exactly_32_by_32_is_small_and_medium_as_coco_has_it() -> None:
+    truth = dataset(thing(0, (0, 0, 32, 32)))
+    found_ = cut(truth, [found(0, (0, 0, 32, 32), 0.9)])
+    metrics = coco.evaluate(truth, [found(0, (0, 0, 32, 32), 0.9)]).metrics
+    for size, count in (("small", 1), ("medium", 1), ("large", 0)):
+        one = found_["size", size].AP
+        assert one == pytest.approx(metrics[f"AP_{size}"], abs=1e-9)
+        assert found_["size", size].objects == count
+
+
 def test_objects_outside_of_the_slice_need_not_be_found() -> None:
     truth = dataset(thing(0, BOX), thing(0, SLENDER))
     found_ = cut(truth, [found(0, BOX, 0.9)])
