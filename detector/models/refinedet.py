@@ -41,6 +41,7 @@ STRIDES = (8, 16, 32, 64)
 SCALE = 4  # side of an anchor's square, in strides
 ASPECT_RATIOS = (1.0, 2.0, 0.5)  # width / height
 HOPELESS = 0.99  # anchors that are background with more than this probability are dropped
+FADE = 0.005
 NEGATIVES_PER_POSITIVE = 3
 CANDIDATES = 400  # of each class that reach non-maximum suppression
 
@@ -120,10 +121,10 @@ class RefineDet(nn.Module):
         first = Predictions.of(self.arm(maps))
         second = Predictions.of(self.odm(self.transfer(maps)))
         refined = self.refine(first.offsets.detach())
-        promising = first.logits.detach().softmax(dim=-1)[..., 0] <= HOPELESS  # (B, A)
+        background = first.logits.detach().softmax(dim=-1)[..., 0]  # (B, A)
         if self.training:
-            return self.compute_loss(first, second, refined, promising, targets or [])
-        return self.detect(second, refined, promising, batch.image_sizes)
+            return self.compute_loss(first, second, refined, background <= HOPELESS, targets or [])
+        return self.detect(second, refined, background, batch.image_sizes)
 
     def refine(self, offsets: Tensor) -> Tensor:
         """The anchors moved and resized by the ARM's offsets (B, A, 4): (B, A, 4) xyxy in pixels.
@@ -223,11 +224,16 @@ class RefineDet(nn.Module):
         self,
         second: "Predictions",
         refined: Tensor,
-        promising: Tensor,
+        background: Tensor,
         image_shapes: list[tuple[int, int]],
     ) -> list[dict[str, Tensor]]:
-        """What is left of the promising anchors after non-maximum suppression per class, best first."""
-        scores = torch.where(promising[..., None], second.logits.softmax(dim=-1)[..., 1:], 0)  # (B, A, K)
+        """What is left of the promising anchors after non-maximum suppression per class, best first.
+
+        Scores do not fall to 0 at once where an anchor is dropped, but over the last half percent of its
+        probability of background (B, A): else rounding would decide whether something is found at all.
+        """
+        promise = ((HOPELESS - background) / FADE).clamp(0, 1)
+        scores = second.logits.softmax(dim=-1)[..., 1:] * promise[..., None]  # (B, A, K)
         return [
             self._suppress(own, clip_boxes_to_image(boxes, shape))
             for own, boxes, shape in zip(

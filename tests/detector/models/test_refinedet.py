@@ -133,7 +133,7 @@ def test_the_second_offsets_start_from_the_refined_anchor() -> None:
     torch.testing.assert_close(refined[0, 0], torch.tensor([center - 64, 32, center + 64, 96]))
     # ODM: that box moves up by 20 % of 64, left by 10 % of 128, and its height halves.
     second = predictions([[0.0, 9.0, 0.0, 0.0]], [[-1.0, -2.0, 0.0, -5 * math.log(2)]])
-    (found,) = network.detect(second, refined, torch.tensor([[True]]), [(128, 128)])
+    (found,) = network.detect(second, refined, torch.zeros(1, 1), [(128, 128)])
     x, y = center - 12.8, 64 - 12.8
     torch.testing.assert_close(found["boxes"], torch.tensor([[0.0, y - 16, x + 64, y + 16]]))  # clipped
     assert x - 64 < 0
@@ -224,15 +224,31 @@ def test_an_object_whose_anchors_are_all_dropped_trains_the_arm_only() -> None:
     assert losses["classification"].item() == losses["localization"].item() == 0
 
 
-def test_anchors_that_are_surely_background_are_dropped_above_99_percent() -> None:
+@pytest.mark.parametrize(
+    ("background", "factor"), [(0.5, 1.0), (0.984, 1.0), (0.9875, 0.5), (0.9901, 0.0), (0.9999, 0.0)]
+)
+def test_an_anchor_that_is_surely_background_finds_nothing(background: float, factor: float) -> None:
     network = with_anchors(BaselineLoss(), [ANCHOR, FAR])
-    odds = math.log(0.99 / 0.01)
     network.backbone = network.transfer = nn.Identity()
     network.odm = Saying([[0.0, 9.0, 0.0, 0.0]] * 2)
-    for background, left in ((odds - 0.01, 2), (odds + 0.01, 1)):
-        network.arm = Saying([[0.0, 0.0], [background, 0.0]])
-        (found,) = network.eval()(pictures((128, 128)))
-        assert sorted(found["boxes"].tolist()) == sorted([ANCHOR, FAR][:left])
+    network.arm = Saying([[0.0, 0.0], [math.log(background / (1 - background)), 0.0]])
+    (found,) = network.eval()(pictures((128, 128)))
+    score = math.exp(9) / (math.exp(9) + 3)
+    assert found["scores"].tolist() == pytest.approx([score, score * factor][: 2 if factor else 1], rel=1e-3)
+    assert sorted(found["boxes"].tolist()) == sorted([ANCHOR, FAR][: 2 if factor else 1])
+
+
+@pytest.mark.parametrize(("background", "trains"), [(0.98, True), (0.9901, False)])
+def test_an_anchor_that_is_surely_background_does_not_train_the_odm(background: float, trains: bool) -> None:
+    network = with_anchors(BaselineLoss(), [ANCHOR, FAR])
+    network.backbone = network.transfer = nn.Identity()
+    network.odm = Saying([[0.0] * 4] * 2)
+    network.arm = Saying([[math.log(background / (1 - background)), 0.0]] * 2)
+    box = {"boxes": torch.tensor([SHIFTED]), "labels": torch.tensor([1])}
+    losses = network.train()(pictures((128, 128)), [box])
+    assert (losses["classification"].item() > 0) == trains
+    assert (losses["localization"].item() > 0) == trains
+    assert losses["arm_box"].item() > 0
 
 
 class Saying(nn.Module):
