@@ -7,15 +7,35 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V3_Large_Weights, mobilenet_v3_large
+from torchvision.models import (
+    MobileNet_V3_Large_Weights,
+    detection,
+    get_model,
+    get_model_weights,
+    mobilenet_v3_large,
+)
 from torchvision.models.detection import (
     FasterRCNN_MobileNet_V3_Large_320_FPN_Weights,
+    FasterRCNN_MobileNet_V3_Large_FPN_Weights,
+    FasterRCNN_ResNet50_FPN_V2_Weights,
+    FasterRCNN_ResNet50_FPN_Weights,
+    FCOS_ResNet50_FPN_Weights,
+    RetinaNet_ResNet50_FPN_V2_Weights,
+    RetinaNet_ResNet50_FPN_Weights,
     SSDLite320_MobileNet_V3_Large_Weights,
     fasterrcnn_mobilenet_v3_large_320_fpn,
     ssdlite320_mobilenet_v3_large,
 )
 
-from detector.config import Architecture, FasterRCNN320, HarmonicLoss, SSDLite320
+from detector.config import (
+    ARCHITECTURES,
+    FCOS,
+    Architecture,
+    FasterRCNN320,
+    HarmonicLoss,
+    RetinaNetV2,
+    SSDLite320,
+)
 from detector.errors import WeightsUnavailable
 from detector.models import Detector, build
 from detector.weights import cached_file, load_initial
@@ -126,6 +146,80 @@ def test_loading_draws_no_random_numbers() -> None:
     before = torch.get_rng_state()
     load_initial(detector, architecture)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- detectors with a feature pyramid ------------------------------------------------
+
+PYRAMIDS: dict[str, Any] = {
+    "retinanet_resnet50_fpn": RetinaNet_ResNet50_FPN_Weights.COCO_V1,
+    "retinanet_resnet50_fpn_v2": RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1,
+    "fcos_resnet50_fpn": FCOS_ResNet50_FPN_Weights.COCO_V1,
+    "fasterrcnn_mobilenet_v3_large_fpn": FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1,
+    "fasterrcnn_resnet50_fpn": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
+    "fasterrcnn_resnet50_fpn_v2": FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+}
+
+
+def served(monkeypatch: pytest.MonkeyPatch, states: dict[Any, dict[str, Tensor]]) -> None:
+    """What is in the cache, without writing hundreds of megabytes."""
+    monkeypatch.setattr("detector.weights._fetch", lambda weights: states[weights])
+
+
+@pytest.mark.parametrize("kind", ["retinanet_resnet50_fpn", "fcos_resnet50_fpn"])
+def test_coco_weights_without_background_lose_their_unused_class(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(3)
+    theirs = getattr(detection, kind)(weights=None, weights_backbone=None, num_classes=91)
+    published = theirs.state_dict()
+    served(monkeypatch, {PYRAMIDS[kind]: published})
+    architecture = ARCHITECTURES[kind](initial_weights="coco")
+    detector = fresh(architecture, classes=90)
+    assert load_initial(detector, architecture) == []
+    maps = [torch.rand(1, 256, 4, 6), torch.rand(1, 256, 2, 3)]
+    head: Any = detector.network.head
+    with torch.no_grad():
+        logits = head(maps)["cls_logits"]
+        torch.testing.assert_close(logits, theirs.head(maps)["cls_logits"][..., 1:], rtol=1e-4, atol=1e-5)
+    for name, value in detector.network.state_dict().items():
+        assert "cls_logits" in name or torch.equal(value, published[name])
+
+    random = load_initial(fresh(architecture), architecture)
+    assert random == [f"head.classification_head.cls_logits.{part}" for part in ("weight", "bias")]
+
+
+@pytest.mark.parametrize("kind", PYRAMIDS)
+def test_every_pyramid_asks_for_its_own_coco_weights(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def fetch(weights: Any) -> dict[str, Tensor]:
+        asked.append(weights)
+        raise WeightsUnavailable("not here")
+
+    monkeypatch.setattr("detector.weights._fetch", fetch)
+    monkeypatch.setattr("detector.models.faster_rcnn._learn_strides", lambda network: None)
+    architecture = ARCHITECTURES[kind](initial_weights="coco")
+    with torch.device("meta"):
+        detector = build(architecture, HarmonicLoss(), 3)
+    with pytest.raises(WeightsUnavailable):
+        load_initial(detector, architecture)
+    assert asked == [PYRAMIDS[kind]]
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2", "mobilenet_v3_large"])
+def test_imagenet_weights_fill_the_body_of_a_pyramid(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = get_model(backbone, weights=None)
+    weights: Any = get_model_weights(backbone)["IMAGENET1K_V1"]
+    served(monkeypatch, {weights: classifier.state_dict()})
+    for family in (FCOS, RetinaNetV2):  # batch norms that are frozen, and such that learn
+        architecture = family(backbone=backbone, initial_weights="imagenet")
+        detector = fresh(architecture)
+        random = load_initial(detector, architecture)
+        own = detector.network.state_dict()
+        assert {name for name in own if name not in random} == {n for n in own if ".body." in n}
+        for name, value in classifier.state_dict().items():
+            ours = f"backbone.body.{name.removeprefix('features.')}"
+            assert ours not in own or torch.equal(own[ours], value)
 
 
 # --- without the file ----------------------------------------------------------------

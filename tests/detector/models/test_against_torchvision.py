@@ -10,7 +10,7 @@ from torchvision.models.detection import (
     ssdlite320_mobilenet_v3_large,
 )
 
-from detector.config import Architecture, BaselineLoss, HarmonicLoss, SSDLite320
+from detector.config import Architecture, BaselineLoss, FasterRCNN320, HarmonicLoss, SSDLite320
 from detector.losses.baseline import Classification
 from detector.losses.harmonic import HarmonicTerms
 from detector.models import Detector
@@ -44,6 +44,7 @@ def torchvisions(architecture: Architecture, like: Detector) -> nn.Module:
         network = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=CLASSES + 1)
         network.transform.fixed_size = (architecture.image_size, architecture.image_size)
     else:
+        assert isinstance(architecture, FasterRCNN320)
         network = fasterrcnn_mobilenet_v3_large_320_fpn(
             weights=None,
             weights_backbone=None,
