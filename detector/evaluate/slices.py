@@ -61,20 +61,21 @@ def slices(
     cut: list[Slice] = []
     for group in _groups(truth_rows, found_rows, crowd):
         ranges = _ranges(group)
+        # What has no region to compare is ignored in every slice.
+        properties = [
+            value if row["area"] >= 0 else _NOWHERE
+            for row, value in zip(truth_rows, group.objects, strict=True)
+        ]
         truth = coco.index(
             ground_truth,
-            [
-                # What has no region to compare is ignored in every slice.
-                {**row, "area": value if row["area"] >= 0 else _NOWHERE}
-                for row, value in zip(truth_rows, group.objects, strict=True)
-            ],
+            [{**row, "area": value} for row, value in zip(truth_rows, properties, strict=True)],
         )
         values = group.detections or [_EVERYWHERE] * len(found_rows)
         found = coco.index(
             ground_truth, [{**row, "area": value} for row, value in zip(found_rows, values, strict=True)]
         )
         evaluation = coco.run(truth, found, iou_type, ranges)
-        objects = np.array(group.objects)[~crowd]
+        objects = np.array(properties)[~crowd]
         for k, (name, (low, high)) in enumerate(ranges.items()):
             precision = evaluation.eval["precision"][:, :, :, k, -1]
             cut.append(

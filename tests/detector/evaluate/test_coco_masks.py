@@ -57,7 +57,7 @@ def test_run_lengths_may_be_a_list() -> None:
 
 
 def test_an_object_without_a_mask_is_ignored_where_masks_are_compared() -> None:
-    truth = dataset(thing(0, BOX, segmentation=SQUARE), thing(1, BOX))
+    truth = dataset(thing(0, BOX, segmentation=SQUARE), thing(1, BOX), thing(2, BOX))
     hit, on_ignored = masked(0, SQUARE, 0.5), masked(1, SQUARE, 0.9)
     measured = evaluate(truth, [hit, on_ignored], "segm").metrics
     assert [measured["AP"], measured["AR100"]] == pytest.approx([1.0, 1.0])

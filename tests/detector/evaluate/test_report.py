@@ -104,6 +104,16 @@ def test_masks_make_a_part_of_their_own() -> None:
     assert {one["group"] for one in part["slices"]} == {"size", "elongation", "fill"}
 
 
+def test_masks_are_measured_by_themselves() -> None:
+    """The right box around the wrong mask."""
+    there = {"size": [480, 640], "counts": [100, 50, 640 * 480 - 150]}
+    elsewhere = {"size": [480, 640], "counts": [200, 50, 640 * 480 - 250]}
+    truth = dataset(thing(0, (0, 100, 1, 150), segmentation=there))
+    report = full_report(truth, [found(0, (0, 100, 1, 150), 0.9) | {"segmentation": elsewhere}])
+    assert report["bbox"]["metrics"]["AP"] == pytest.approx(1.0)
+    assert report["segm"]["metrics"]["AP"] == 0.0
+
+
 def test_the_report_refuses_what_cannot_be_measured() -> None:
     with pytest.raises(ResultsInvalid, match="no finite number"):
         full_report(dataset(thing(0, BOX)), [found(0, BOX, math.nan)])

@@ -41,6 +41,7 @@ def faults(truth: Any, detections: Any) -> list[tuple[str, str]]:
         ({"bbox": "1 2 3 4"}, "invalid_box", "/bbox"),
         ({"bbox": [1, 2, 3, 10**400]}, "invalid_box", "/bbox"),
         ({"bbox": [1, 2, -3, 4]}, "negative_size_box", "/bbox"),
+        ({"bbox": [1, 2, 3, -4]}, "negative_size_box", "/bbox"),
         ({"bbox": []}, "missing_box", ""),
         ({"segmentation": [[1, 2, 3, 4, 5, 6]]}, "invalid_segmentation", "/segmentation"),
         ({"segmentation": {**RLE, "size": [640, 480]}}, "invalid_segmentation", "/segmentation"),

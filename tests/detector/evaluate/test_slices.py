@@ -5,7 +5,7 @@ import pytest
 from detector.evaluate import coco
 from detector.evaluate.slices import Slice, slices
 from tests.detector.evaluate import references
-from tests.detector.evaluate.builders import Results, Truth, dataset, found, random_case, thing
+from tests.detector.evaluate.builders import Results, Truth, dataset, found, random_case, shifted, thing
 
 BOX = (100.0, 100.0, 200.0, 200.0)
 FAR = (300.0, 300.0, 400.0, 400.0)
@@ -117,6 +117,22 @@ def test_fill_is_of_objects_with_a_mask() -> None:
     assert found_["fill", "0.4_to_0.6"].objects == found_["fill", "above_0.8"].objects == 1
     # The third image's object is ignored, and what is matched to it.
     assert found_["fill", "0.4_to_0.6"].AP == 1.0
+
+
+def test_an_object_without_a_mask_is_in_no_slice_of_masks() -> None:
+    rle = {"size": [480, 640], "counts": [100, 50, 640 * 480 - 150]}
+    truth = dataset(thing(0, (0, 100, 1, 150), segmentation=rle), thing(1, (0, 0, 1, 60)))
+    detection = found(0, (0, 100, 1, 150), 0.9) | {"segmentation": rle}
+    found_ = {(one.group, one.name): one for one in slices(truth, [detection], "segm")}
+    slender = found_["elongation", "above_3"]
+    assert slender.objects == 1
+    assert slender.AR100 == 1.0
+
+
+def test_ap75_is_at_an_iou_of_075() -> None:
+    truth = dataset(thing(0, BOX))
+    one = cut(truth, [found(0, shifted(BOX, 0.72), 0.9)])["size", "large"]
+    assert (round(one.AP50 or 0, 9), one.AP75) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("flag", ["occluded", "truncated", "difficult"])
