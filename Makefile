@@ -9,6 +9,8 @@ READY := $(VENV)/.ready
 PORT ?= 8000
 DATA ?= data
 NAME ?= all
+# A file's tests stay together, the long files of tests/acceptance come first.
+PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo up test lint bench format lock clean
 

@@ -35,8 +35,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[str, str]
     commands = [text for language, text in blocks if language == "sh"]
     assert commands[0] == "make up\n"
     folder = tmp_path_factory.mktemp("walk")
-    (folder / ".venv").mkdir()
-    (folder / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    (folder / ".venv").symlink_to(sys.prefix)
     with RunningService(tmp_path_factory.mktemp("readme") / "data") as service:
         script = f"\necho '{MARK}'\n".join(commands[1:])
         assert script.count("http://127.0.0.1:8000") == 1
