@@ -334,7 +334,7 @@ class Augmentation(Frozen):
     scale_jitter: tuple[float, float] | None = None
     """Range of random scaling such as [0.5, 1.5]; null for none."""
     iou_crop: bool = False
-    """Whether to crop at random around objects, as SSD does; pays in long trainings, holds up short ones."""
+    """Whether to crop at random around objects, as SSD does; slows short trainings from random weights."""
 
     @model_validator(mode="after")
     def _scales_rise(self) -> Self:
