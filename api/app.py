@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from api import errors, openapi
+from api import errors, idempotency, openapi
 from api.dependencies import ADMITTED
 from api.middleware import Authentication, BodyLimit, RequestContext
 from api.routes import (
@@ -60,6 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dependencies=[ADMITTED],
     )
     errors.register(app)
+    idempotency.register(app)
     app.add_middleware(BodyLimit, limit=settings.body_limit_bytes, streaming=_STREAMING)
     app.add_middleware(Authentication)
     app.add_middleware(RequestContext)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator
 from api import access
 from api.access import Caller
 from api.errors import Invalid
+from api.idempotency import Once
 from api.schemas.common import ProblemError, printable
 from api.services import Services
 from api.settings import Settings
@@ -158,9 +159,20 @@ OrderBy = Annotated[Literal["asc", "desc"], Query(description="`desc` lists the 
 IdempotencyKey = Annotated[
     str | None,
     Header(
+        alias="Idempotency-Key",
         min_length=1,
         max_length=255,
         description="Makes a repeated request harmless for a day: same key, same request, same answer.",
     ),
     AfterValidator(lambda value: value if value is None else printable(value)),
 ]
+
+
+async def once(
+    request: Request, database: DatabaseDep, project: ProjectDep, idempotency_key: IdempotencyKey = None
+) -> Once:
+    """The request's Idempotency-Key, for what this route does."""
+    return Once(database, project, request.scope["route"].name, idempotency_key)
+
+
+OnceDep = Annotated[Once, Depends(once)]

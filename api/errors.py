@@ -30,6 +30,7 @@ from store.errors import (
     KeyNotFound,
     ModelNotFound,
     NotFound,
+    RequestInProgress,
     StorageFull,
     StoreError,
     Unavailable,
@@ -239,7 +240,8 @@ def _known_error(request: Request, error: StoreError | DetectorError) -> Respons
     status = status_of(type(error))
     if status == 500:
         return unexpected(request.scope, error)
-    headers = {"Retry-After": "1"} if status in (423, 503) else None
+    soon = status in (423, 503) or isinstance(error, RequestInProgress)
+    headers = {"Retry-After": "1"} if soon else None
     hint = getattr(error, "hint", None)
     more = {"hint": hint} if hint else None
     return problem(request.scope, status, error.code, error.message, headers=headers, more=more)

@@ -11,10 +11,11 @@ from pydantic.json_schema import models_json_schema
 from api import access
 from api.access import KeyInvalid, KeyMissing, ScopeMissing
 from api.errors import MEDIA_TYPE, Invalid, phrase, status_of
+from api.idempotency import REPLAYED
 from api.rates import RateLimited
 from api.schemas import datasets, jobs, models, uploads
 from api.schemas.common import Problem, Shape
-from store.errors import Unavailable
+from store.errors import IdempotencyMismatch, RequestInProgress, Unavailable
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -144,7 +145,12 @@ def _add_components(schema: dict[str, Any]) -> None:
             "description": "The request's id: the client's own when it sent a plain one.",
             "schema": {"type": "string"},
             "example": "req_01jz4m8x0v3s7q9k2b5c6d7e8f",
-        }
+        },
+        REPLAYED: {
+            "description": "`true`: nothing was done now; this is the answer to the first request with this "
+            "Idempotency-Key.",
+            "schema": {"type": "string", "enum": ["true"]},
+        },
     }
 
 
@@ -165,6 +171,9 @@ def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
         everywhere += [KeyMissing, KeyInvalid, ScopeMissing, RateLimited]
     else:
         operation["security"] = []
+    is_done_once = any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", []))
+    if is_done_once:
+        everywhere += [IdempotencyMismatch, RequestInProgress]
     for error in everywhere:
         if error is Invalid and not (operation.get("parameters") or operation.get("requestBody")):
             continue
@@ -181,7 +190,10 @@ def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
         own = _OWN_EXAMPLES.get((operation["operationId"], status))
         if own is not None:
             response["content"]["application/json"]["example"] = own
-        response.setdefault("headers", {})["X-Request-ID"] = {"$ref": "#/components/headers/X-Request-ID"}
+        headers = response.setdefault("headers", {})
+        headers["X-Request-ID"] = {"$ref": "#/components/headers/X-Request-ID"}
+        if is_done_once and status.startswith("2"):
+            headers[REPLAYED] = {"$ref": f"#/components/headers/{REPLAYED}"}
         _add_examples(response.get("content", {}), schemas)
     _add_examples(operation.get("requestBody", {}).get("content", {}), schemas)
 

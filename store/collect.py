@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from store import checkpoints, chores, uploads, workers
+from store import checkpoints, chores, idempotency, uploads, workers
 from store.blobs import Blobs, Entry, open_blobs
 from store.errors import BlobNotFound, BlobsForeign, ChoreTaken
 from store.rows import insert_into
@@ -186,6 +186,7 @@ def run(database: Database, blobs: Blobs, settings: StoreSettings, *, now: bool 
         planned = plan(database, blobs, grace_seconds=settings.collect_grace_seconds)
         outcome.update(collect(database, blobs, planned, held=held))
         forgotten = database.run(workers.forget_silent)
+        database.run(idempotency.forget_old)
         if any(sort["blobs"] for sort in outcome.values()) or forgotten:
             logger.info("collected %s; forgot %d silent workers", outcome, len(forgotten))
     return outcome

@@ -208,6 +208,12 @@ class IdempotencyMismatch(StoreError):
     code = "idempotency_mismatch"
 
 
+class RequestInProgress(Conflict):
+    """A request with this Idempotency-Key is still being answered; ask again in a moment."""
+
+    code = "request_in_progress"
+
+
 # What a worker meets.
 
 

@@ -114,6 +114,7 @@ class Project(Base):
     # Quotas; 0 is no limit. Validations are not counted: an upload never waits behind a training.
     max_queued_jobs: Mapped[int] = mapped_column(default=0, server_default="0")
     max_running_jobs: Mapped[int] = mapped_column(default=0, server_default="0")
+    max_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
 
 
 class Key(Base):
@@ -341,6 +342,22 @@ class Artifact(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
 
 
+class ModelAlias(Base):
+    """A name that means one model now and may mean another one later, such as `production`."""
+
+    __tablename__ = "model_alias"
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
+    name: Mapped[str] = mapped_column(String(100))
+    model_id: Mapped[str] = mapped_column(ForeignKey("model.id"), index=True)
+    version: Mapped[int] = mapped_column(default=1)  # grows with every change
+    extra: Mapped[dict[str, str]] = mapped_column("metadata")
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    updated_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
 class Evaluation(Base):
     """A model measured on a split of a dataset."""
 
@@ -422,3 +439,23 @@ class WebhookDelivery(Base):
     error: Mapped[str | None]  # why the last attempt got no answer
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     delivered_at: Mapped[datetime | None]
+
+
+class Idempotency(Base):
+    """A request with an Idempotency-Key: who answers it now, and what the answer was.
+
+    While `status` is 0 it is being answered, by `holder` and for as long as its lease lives.
+    """
+
+    __tablename__ = "idempotency"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"), primary_key=True)
+    operation: Mapped[str] = mapped_column(String(40), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))  # of what was asked; empty until that is known
+    holder: Mapped[str] = mapped_column(String(40))
+    held_until: Mapped[float]
+    expires_at: Mapped[float] = mapped_column(index=True)
+    status: Mapped[int] = mapped_column(default=0)
+    headers: Mapped[dict[str, str]]
+    body: Mapped[str] = mapped_column(default="")

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from api import uploads
 from api.bodies import media_type
@@ -13,14 +14,15 @@ from api.dependencies import (
     AfterNumber,
     DatabaseDep,
     DatasetId,
-    IdempotencyKey,
     Limit,
     MetadataFilter,
+    OnceDep,
     OrderBy,
     ProjectDep,
     ServicesDep,
 )
 from api.errors import BodyMalformed, BodyTooLarge, MediaTypeUnsupported
+from api.idempotency import Once
 from api.negotiation import fresh
 from api.openapi import BINARY, problems
 from api.schemas.datasets import (
@@ -38,7 +40,6 @@ from store.blobs import Blob
 from store.errors import (
     DatasetInUse,
     DatasetNotFound,
-    IdempotencyMismatch,
     StorageFull,
     UploadBusy,
     UploadIncomplete,
@@ -92,6 +93,7 @@ def _upload_description() -> dict[str, Any]:
 @router.post(
     "",
     status_code=202,
+    response_model=DatasetView,
     summary="Upload a dataset",
     response_description="Stored; a worker validates it now. `Location` is where to look.",
     responses=problems(
@@ -99,7 +101,6 @@ def _upload_description() -> dict[str, Any]:
         BodyTooLarge,
         MediaTypeUnsupported,
         StorageFull,
-        IdempotencyMismatch,
         UploadNotFound,
         UploadIncomplete,
         UploadUsed,
@@ -115,41 +116,44 @@ def _upload_description() -> dict[str, Any]:
     openapi_extra=_upload_description(),
 )
 async def create_dataset(
-    request: Request,
-    response: Response,
-    background: BackgroundTasks,
-    services: ServicesDep,
-    project: ProjectDep,
-    idempotency_key: IdempotencyKey = None,
-) -> DatasetView:
+    request: Request, background: BackgroundTasks, services: ServicesDep, project: ProjectDep, once: OnceDep
+) -> Response:
     """A zip in COCO, Pascal VOC or YOLO layout. The same content uploaded twice is stored once.
 
     A large one comes better in parts: see `POST /v1/uploads`, and give the id here. Whether the content
     is any good is found by the validation that follows, and told by the report.
     """
-    if media_type(request) == uploads.JSON:
-        wanted = await uploads.named(request, services.settings)
-        dataset, job = await to_thread.run_sync(_from_upload, services, project, wanted, idempotency_key)
-    else:
-        with services.blobs.staging() as staging:
-            options = await uploads.receive(request, staging, services.settings)
-            blob = await to_thread.run_sync(staging.commit)
-        dataset, job = await to_thread.run_sync(
-            lambda: services.database.run(
-                lambda session: datasets.create(
+    async with once.asking():
+        if media_type(request) == uploads.JSON:
+            wanted = await uploads.named(request, services.settings)
+            once.settle(wanted)
+            job, response = await to_thread.run_sync(_from_upload, services, project, wanted, once)
+        else:
+            with services.blobs.staging() as staging:
+                options = await uploads.receive(request, staging, services.settings)
+                blob = await to_thread.run_sync(staging.commit)
+            once.settle(blob.sha256, options)
+
+            def create(session: Session) -> tuple[Job, Response]:
+                dataset, job = datasets.create(
                     session,
                     project_id=project,
                     **_terms(options),
                     archive=blob.key,
                     archive_sha256=blob.sha256,
                     archive_bytes=blob.bytes,
-                    idempotency_key=idempotency_key,
+                    idempotency_key=once.job_key,
                 )
-            )
-        )
+                return job, _made(session, once, dataset)
+
+            job, response = await to_thread.run_sync(services.database.run, create)
     background.add_task(services.hints.send, job.id, job.queue)
-    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
-    return DatasetView.of(dataset)
+    response.background = background
+    return response
+
+
+def _made(session: Session, once: Once, dataset: Dataset) -> Response:
+    return once.answer(session, 202, DatasetView.of(dataset), {"Location": f"/v1/datasets/{dataset.id}"})
 
 
 def _terms(options: DatasetCreate) -> dict[str, Any]:
@@ -161,21 +165,23 @@ def _terms(options: DatasetCreate) -> dict[str, Any]:
 
 
 def _from_upload(
-    services: Services, project: str, wanted: DatasetFromUpload, idempotency_key: str | None
-) -> tuple[Dataset, Job]:
+    services: Services, project: str, wanted: DatasetFromUpload, once: Once
+) -> tuple[Job, Response]:
     """Raises `UploadNotFound`, `UploadIncomplete`, `UploadUsed`, `UploadBusy`, `IdempotencyMismatch`."""
 
-    def become(blob: Blob | None) -> tuple[Dataset, Job]:
-        return services.database.run(
-            lambda session: partial_uploads.become_dataset(
+    def become(blob: Blob | None) -> tuple[Job, Response]:
+        def create(session: Session) -> tuple[Job, Response]:
+            dataset, job = partial_uploads.become_dataset(
                 session,
                 project_id=project,
                 upload_id=wanted.upload_id,
                 blob=blob,
-                idempotency_key=idempotency_key,
+                idempotency_key=once.job_key,
                 **_terms(wanted),
             )
-        )
+            return job, _made(session, once, dataset)
+
+        return services.database.run(create)
 
     def upload() -> Upload:
         with services.database.read() as session:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, cast
 
 from anyio import to_thread
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Request
+from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from api import starting_points, streams
@@ -13,10 +14,10 @@ from api.dependencies import (
     After,
     AfterNumber,
     DatabaseDep,
-    IdempotencyKey,
     JobId,
     Limit,
     MetadataFilter,
+    OnceDep,
     OrderBy,
     ProjectDep,
     ServicesDep,
@@ -39,6 +40,7 @@ from api.schemas.jobs import (
     view,
 )
 from api.services import Services
+from api.starting_points import Start
 from detector.config import TrainConfig
 from detector.errors import InitialWeightsUnfit
 from store import datasets, jobs
@@ -46,7 +48,6 @@ from store.errors import (
     ActionNotPossible,
     DatasetNotFound,
     DatasetNotUsable,
-    IdempotencyMismatch,
     JobAlreadyFinished,
     JobBeingCancelled,
     JobNotFound,
@@ -60,7 +61,7 @@ from store.errors import (
 from store.jobs import RequestOutcome
 from store.overview import overview
 from store.sessions import Database
-from store.tables import Dataset, DatasetStatus, JobKind, JobStatus, RequestedAction
+from store.tables import Dataset, DatasetStatus, Job, JobKind, JobStatus, RequestedAction
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 _REPEATED: Responses = {
@@ -86,7 +87,6 @@ _LOCATION = {"Location": {"description": "Path of the job.", "schema": {"type": 
         ModelNotFound,
         InitialWeightsUnfit,
         Invalid,
-        IdempotencyMismatch,
         QuotaExceeded,
         StorageFull,
         also={
@@ -103,43 +103,45 @@ def create_job(
     background: BackgroundTasks,
     services: ServicesDep,
     project: ProjectDep,
+    once: OnceDep,
     dry_run: Annotated[bool, Query(description="Only check, and say what would be done.")] = False,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Starts a training on a dataset. While the dataset is still validating, the job waits for it."""
-    with services.database.read() as session:
-        dataset = datasets.get(session, project, body.dataset_id)
-        start = starting_points.find(session, project, body.config)
-    _require_usable(dataset, body.config)
-    resolved = start.config.model_dump(mode="json")
     if dry_run:
-        return JSONResponse(_plan(dataset, body.config, resolved).model_dump(mode="json"))
-    check_room(services.settings)
-    spec: dict[str, Any] = {
-        "dataset_id": dataset.id,
-        "config": body.config.model_dump(mode="json", exclude_unset=True),
-    }
-    if body.name is not None:
-        spec["name"] = body.name
-    job = services.database.run(
-        lambda session: jobs.create(
-            session,
-            project_id=project,
-            kind=JobKind.TRAIN,
-            queue="train",
-            spec=spec,
-            dataset_id=dataset.id,
-            initial_model_id=start.model_id,
-            resolved_config=resolved,
-            idempotency_key=idempotency_key,
-            priority=body.priority,
-            max_attempts=body.max_attempts,
-            progress_timeout_seconds=body.progress_timeout_seconds or 0.0,
-            metadata=body.metadata,
-        )
-    )
+        dataset, start = _inputs(services.database, project, body)
+        return JSONResponse(_plan(dataset, body.config, start).model_dump(mode="json"))
+    with once.asked(body):
+        dataset, start = _inputs(services.database, project, body)
+        check_room(services.settings)
+        spec: dict[str, Any] = {
+            "dataset_id": dataset.id,
+            "config": body.config.model_dump(mode="json", exclude_unset=True),
+        }
+        if body.name is not None:
+            spec["name"] = body.name
+
+        def create(session: Session) -> tuple[Job, Response]:
+            job = jobs.create(
+                session,
+                project_id=project,
+                kind=JobKind.TRAIN,
+                queue="train",
+                spec=spec,
+                dataset_id=dataset.id,
+                initial_model_id=start.model_id,
+                resolved_config=start.config.model_dump(mode="json"),
+                idempotency_key=once.job_key,
+                priority=body.priority,
+                max_attempts=body.max_attempts,
+                progress_timeout_seconds=body.progress_timeout_seconds or 0.0,
+                metadata=body.metadata,
+            )
+            return job, once.answer(session, 202, view(job, overview(session, job)), _location(job.id))
+
+        job, response = services.database.run(create)
     background.add_task(services.hints.send, job.id, job.queue)
-    return _answer(services.database, project, job.id, 202, background)
+    response.background = background
+    return response
 
 
 @router.get("", summary="List jobs", openapi_extra=METADATA_FILTER)
@@ -432,9 +434,21 @@ def _json(database: Database, project: str, job_id: str) -> bytes:
 def _answer(
     database: Database, project: str, job_id: str, status: int, background: BackgroundTasks | None = None
 ) -> Response:
-    headers = {"Location": f"/v1/jobs/{job_id}"}
     content = _json(database, project, job_id)
-    return Response(content, status, headers, "application/json", background)
+    return Response(content, status, _location(job_id), "application/json", background)
+
+
+def _location(job_id: str) -> dict[str, str]:
+    return {"Location": f"/v1/jobs/{job_id}"}
+
+
+def _inputs(database: Database, project: str, body: JobCreate) -> tuple[Dataset, Start]:
+    """Raises `DatasetNotFound`, `DatasetNotUsable`, `ModelNotFound`, `InitialWeightsUnfit`, `Invalid`."""
+    with database.read() as session:
+        dataset = datasets.get(session, project, body.dataset_id)
+        start = starting_points.find(session, project, body.config)
+    _require_usable(dataset, body.config)
+    return dataset, start
 
 
 def _require_usable(dataset: Dataset, config: TrainConfig) -> None:
@@ -457,7 +471,7 @@ def _require_usable(dataset: Dataset, config: TrainConfig) -> None:
         raise Invalid("; ".join(f"{error.pointer}: {error.detail}" for error in errors), errors=errors)
 
 
-def _plan(dataset: Dataset, config: TrainConfig, resolved: dict[str, Any]) -> JobPlan:
+def _plan(dataset: Dataset, config: TrainConfig, start: Start) -> JobPlan:
     steps_per_epoch = None
     if dataset.summary is not None:
         images = cast(int, dataset.summary["splits"][config.train_split]["images"])
@@ -466,7 +480,7 @@ def _plan(dataset: Dataset, config: TrainConfig, resolved: dict[str, Any]) -> Jo
         kind=JobKind.TRAIN,
         dataset_id=dataset.id,
         dataset_status=dataset.status,
-        resolved_config=resolved,
+        resolved_config=start.config.model_dump(mode="json"),
         steps_per_epoch=steps_per_epoch,
         steps=None if steps_per_epoch is None else steps_per_epoch * config.epochs,
     )

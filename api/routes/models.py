@@ -5,6 +5,7 @@ from typing import Annotated, Any, BinaryIO
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
+from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
 from api import imports
@@ -16,6 +17,7 @@ from api.dependencies import (
     Limit,
     MetadataFilter,
     ModelId,
+    OnceDep,
     OrderBy,
     ProjectDep,
     ServicesDep,
@@ -93,6 +95,7 @@ def _import_description() -> dict[str, Any]:
 @router.post(
     "",
     status_code=201,
+    response_model=ModelView,
     summary="Import weights",
     response_description="Stored, to be named in `initial_weights` of a training. `Location` is where.",
     responses=problems(
@@ -111,22 +114,24 @@ def _import_description() -> dict[str, Any]:
     openapi_extra=_import_description(),
 )
 async def create_model(
-    request: Request, response: Response, services: ServicesDep, project: ProjectDep
-) -> ModelView:
+    request: Request, services: ServicesDep, project: ProjectDep, once: OnceDep
+) -> Response:
     """A safetensors file with the weights of a detector or of a bare backbone, as a starting point.
 
     It cannot predict: a training from it (`"initial_weights": {"kind": "model", "model": "mdl_…"}`, or kind
     `backbone`) makes a model that can. No other format is read; a pickle is refused.
     """
-    with services.blobs.staging() as staging:
-        weights = imports.ScannedWeights(staging)
-        said = await imports.receive(request, weights, services.settings)
-        imports.check(said, weights.tensors())
-        blob = await to_thread.run_sync(staging.commit)
-    architecture = said.architecture
-    row = await to_thread.run_sync(
-        lambda: services.database.run(
-            lambda session: models.import_weights(
+    async with once.asking():
+        with services.blobs.staging() as staging:
+            weights = imports.ScannedWeights(staging)
+            said = await imports.receive(request, weights, services.settings)
+            imports.check(said, weights.tensors())
+            blob = await to_thread.run_sync(staging.commit)
+        once.settle(blob.sha256, said)
+        architecture = said.architecture
+
+        def create(session: Session) -> Response:
+            row = models.import_weights(
                 session,
                 project_id=project,
                 name=said.name,
@@ -138,10 +143,9 @@ async def create_model(
                 ),
                 metadata=said.metadata,
             )
-        )
-    )
-    response.headers["Location"] = f"/v1/models/{row.id}"
-    return ModelView.of(row)
+            return once.answer(session, 201, ModelView.of(row), {"Location": f"/v1/models/{row.id}"})
+
+        return await to_thread.run_sync(services.database.run, create)
 
 
 @router.get("", summary="List models", openapi_extra=METADATA_FILTER)

@@ -1,8 +1,18 @@
 """Webhooks: where the project is told of its jobs and datasets."""
 
 from fastapi import APIRouter, Response
+from sqlalchemy.orm import Session
 
-from api.dependencies import After, DatabaseDep, Limit, OrderBy, ProjectDep, SettingsDep, WebhookId
+from api.dependencies import (
+    After,
+    DatabaseDep,
+    Limit,
+    OnceDep,
+    OrderBy,
+    ProjectDep,
+    SettingsDep,
+    WebhookId,
+)
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, WebhookTargetRefused
 from api.openapi import problems
 from api.outbound import TargetRefused, check_url
@@ -24,27 +34,31 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 @router.post(
     "",
     status_code=201,
+    response_model=WebhookCreatedView,
     summary="Create a webhook",
     response_description="The webhook with its secret: shown this once.",
     responses=problems(BodyMalformed, BodyTooLarge, Invalid, WebhookTargetRefused),
 )
 def create_webhook(
-    body: WebhookCreate, database: DatabaseDep, settings: SettingsDep, project: ProjectDep, response: Response
-) -> WebhookCreatedView:
+    body: WebhookCreate, database: DatabaseDep, settings: SettingsDep, project: ProjectDep, once: OnceDep
+) -> Response:
     """Messages are signed as Standard Webhooks says, and sent again for three days until they are taken.
 
     An address that is not public is refused.
     """
-    try:
-        check_url(body.url, allow_private=settings.webhooks_allow_private)
-    except TargetRefused as error:
-        detail = str(error)
-        fault = ProblemError(pointer="/url", code=WebhookTargetRefused.code, detail=detail)
-        raise WebhookTargetRefused(detail, errors=[fault]) from None
-    response.headers["Cache-Control"] = "no-store"
-    with database.begin() as session:
+
+    def create(session: Session) -> Response:
         row = webhooks.create(session, project_id=project, url=body.url, events=list(body.events))
-        return WebhookCreatedView.made(row)
+        return once.answer(session, 201, WebhookCreatedView.made(row), {"Cache-Control": "no-store"})
+
+    with once.asked(body):
+        try:
+            check_url(body.url, allow_private=settings.webhooks_allow_private)
+        except TargetRefused as error:
+            detail = str(error)
+            fault = ProblemError(pointer="/url", code=WebhookTargetRefused.code, detail=detail)
+            raise WebhookTargetRefused(detail, errors=[fault]) from None
+        return database.run(create)
 
 
 @router.get("", summary="List webhooks")

@@ -69,7 +69,8 @@ def submit(
                 with accepted.lock:
                     accepted.ids.setdefault(wanted.key, []).append(answer.json()["id"])
                 return str(answer.json()["id"])
-            if answer.status_code < 500 and answer.status_code != 429:
+            # With Retry-After: 429, or 409 while an API that has died still holds the order's key.
+            if answer.status_code < 500 and "Retry-After" not in answer.headers:
                 with accepted.lock:
                     accepted.refused.append(f"{wanted.key}: {answer.status_code} {answer.text}")
                 return ""
