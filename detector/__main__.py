@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ from detector.events import (
     EXIT_INTERRUPTED,
     EXIT_STORAGE_FULL,
     ErrorEvent,
+    Fault,
+    NoticeEvent,
     PhaseEvent,
 )
 from detector.lifeline import tie_to_supervisor
@@ -34,6 +36,7 @@ from detector.threads import wait_without_spinning
 
 if TYPE_CHECKING:
     from detector.data.records import DatasetIndex
+    from detector.evaluate.run import Course
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +65,9 @@ def _in_run(command: Callable[[argparse.Namespace], int], options: argparse.Name
     try:
         return command(options)
     except DetectorError as error:
-        options.writer.write(ErrorEvent(code=error.code, message=error.message, hint=error.hint))
+        options.writer.write(
+            ErrorEvent(code=error.code, message=error.message, hint=error.hint, faults=_faults(error))
+        )
         log.error("%s", _said(error))
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -73,6 +78,23 @@ def _in_run(command: Callable[[argparse.Namespace], int], options: argparse.Name
     finally:
         options.writer.close()
     return EXIT_FAILED
+
+
+def _faults(error: DetectorError) -> list[Fault]:
+    """Places in the file that the user gave, as JSON Pointers."""
+    return [
+        Fault(pointer=one.location.partition("#")[2], code=one.code, detail=one.message)
+        for one in getattr(error, "findings", ())
+        if one.location.startswith("detections#")
+    ]
+
+
+def _warn(options: argparse.Namespace, code: str, message: str) -> None:
+    """To whoever listens: those who read the events, or who look at the terminal."""
+    if options.writer is None:
+        log.warning("%s", message)
+    else:
+        options.writer.write(NoticeEvent(code=code, message=message))
 
 
 def _out_of_room(options: argparse.Namespace, error: OSError) -> int:
@@ -134,22 +156,28 @@ def _train_until(
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    foreign = options.ground_truth is not None or options.detections is not None
-    if foreign == (options.model is not None or options.data is not None):
+    given = {name for name in ("model", "data", "ground_truth", "index", "detections") if vars(options)[name]}
+    ways: dict[frozenset[str], Callable[[argparse.Namespace], int]] = {
+        frozenset({"model", "data"}): _evaluate_model,
+        frozenset({"ground_truth", "detections"}): _evaluate_files,
+        frozenset({"index", "detections"}): _evaluate_results,
+    }
+    way = ways.get(frozenset(given))
+    if way is None or (way is _evaluate_files and options.run is not None):
         raise ConfigInvalid(
-            "Say what to evaluate: a model by --model and --data, or COCO files by --ground-truth and"
-            " --detections."
+            "Say what to evaluate: a model by --model and --data, COCO files by --ground-truth and"
+            " --detections, or COCO results on a dataset's index by --index and --detections."
         )
-    return _evaluate_files(options) if foreign else _evaluate_model(options)
+    return way(options)
 
 
 def _evaluate_model(options: argparse.Namespace) -> int:
-    if options.model is None or options.data is None:
-        raise ConfigInvalid("A model is evaluated with both --model and --data.")
     from detector import artifacts
     from detector.data.loading import EvaluationSet
     from detector.data.materialise import load
+    from detector.evaluate.classes import match_classes
     from detector.evaluate.coco import ground_truth
+    from detector.evaluate.run import Course, check_classes, require_images
     from detector.evaluate.split import detect, detect_one_by_one
     from detector.runtime import OnnxDetector
 
@@ -158,39 +186,77 @@ def _evaluate_model(options: argparse.Namespace) -> int:
         data = _dataset(options.data, Path(scratch) / "dataset")
         index = load(data)
         images = [image for image in index.images if image.split == options.split]
-        if not images:
-            splits = ", ".join(sorted(index.splits()))
-            raise DatasetInvalid(f"The dataset has no split {options.split!r}; it has {splits}.")
-        by_name = {category.name: category.id for category in index.categories}
-        known = [by_name.get(one.name) for one in card.classes]
-        if not any(one is not None for one in known):
-            raise DatasetInvalid("The dataset has none of the model's classes.")
-        class_ids = [-1 if one is None else one for one in known]
+        require_images(images, options.split, index.splits())
+        check_classes(index.categories)
+        matched = match_classes(card.classes, index.categories)
+        for warning in matched.warnings:
+            _warn(options, "classes_differ", warning)
         evaluation_set = EvaluationSet(data, images, card.input)
+        course = Course(options.writer, len(images))
+        course.phase()
         if options.engine == "torch":
             detector, _ = artifacts.load_model(options.model)
-            found = detect(detector, evaluation_set, class_ids, batch_size=8)
+            found = detect(detector, evaluation_set, matched.ids, batch_size=8, between_batches=course.alive)
         else:
             onnx = OnnxDetector(options.model / artifacts.GRAPH, card, threads=_cores())
-            found = detect_one_by_one(onnx, evaluation_set, class_ids)
+            found = detect_one_by_one(onnx, evaluation_set, matched.ids, after_image=course.image)
     # A class that the dataset lacks cannot be right or wrong there.
-    found = [one for one in found if one["category_id"] != -1]
-    _measure(ground_truth(images, index.categories), found, options, split=options.split)
+    found = [one for one in found if one["category_id"] != matched.unknown]
+    _measure(
+        ground_truth(images, index.categories),
+        found,
+        options,
+        course,
+        split=options.split,
+        warnings=matched.warnings,
+    )
+    return EXIT_COMPLETE
+
+
+def _evaluate_results(options: argparse.Namespace) -> int:
+    """COCO results on a split of a dataset, of which only the index is needed."""
+    import msgspec
+
+    from detector.data.records import DatasetIndex
+    from detector.evaluate import results
+    from detector.evaluate.coco import ground_truth
+    from detector.evaluate.run import Course, check_classes, require_images
+
+    try:
+        index = msgspec.json.decode(_read(options.index), type=DatasetIndex)
+    except msgspec.DecodeError as error:
+        raise DatasetInvalid(f"{options.index.name} is no dataset index: {error}.") from error
+    images = [image for image in index.images if image.split == options.split]
+    require_images(images, options.split, index.splits())
+    check_classes(index.categories)
+    course = Course(options.writer, len(images))
+    course.phase()
+    truth, found = results.check(
+        ground_truth(images, index.categories), results.read_detections(options.detections)
+    )
+    _measure(truth, found, options, course, split=options.split, warnings=[])
     return EXIT_COMPLETE
 
 
 def _evaluate_files(options: argparse.Namespace) -> int:
-    if options.ground_truth is None or options.detections is None:
-        raise ConfigInvalid("COCO files are evaluated with both --ground-truth and --detections.")
     from detector.evaluate import results
+    from detector.evaluate.run import Course
 
-    truth, found = results.check(results.read(options.ground_truth), results.read(options.detections))
-    _measure(truth, found, options)
+    truth, found = results.check(
+        results.read(options.ground_truth), results.read_detections(options.detections)
+    )
+    _measure(truth, found, options, Course(None, len(truth["images"])))
     return EXIT_COMPLETE
 
 
 def _measure(
-    truth: dict[str, Any], found: list[dict[str, Any]], options: argparse.Namespace, **what: str
+    truth: dict[str, Any],
+    found: list[dict[str, Any]],
+    options: argparse.Namespace,
+    course: "Course",
+    *,
+    split: str | None = None,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Says COCO's numbers, of masks too where there are any, and writes the whole report if it is wanted."""
     from dataclasses import asdict
@@ -198,7 +264,24 @@ def _measure(
     from detector.evaluate import results
     from detector.evaluate.coco import evaluate
     from detector.evaluate.report import full_report, has_masks
+    from detector.evaluate.run import Wishes, write_run
 
+    wishes = Wishes(options.score_threshold, options.precision, options.voc_inclusive)
+    if options.run is not None:
+        result = write_run(
+            options.run,
+            truth,
+            found,
+            wishes,
+            split=str(split),
+            warnings=warnings,
+            keep_detections=options.detections is None,
+            alive=course.alive,
+        )
+        log.info("\n%s", coco_table(result["metrics"]))
+        _say(json.dumps({key: result[key] for key in ("split", "metrics", "per_class")}))
+        return
+    what = {} if split is None else {"split": split}
     measured = evaluate(truth, found)
     log.info("\n%s", coco_table(measured.metrics))
     said = what | {"metrics": measured.metrics, "per_class": [asdict(one) for one in measured.per_class]}
@@ -215,7 +298,7 @@ def _measure(
             found,
             choose_on=None if options.choose_on is None else tuple(map(results.read, options.choose_on)),
             candidates=None if options.candidates is None else results.read(options.candidates),
-            voc_inclusive=options.voc_inclusive,
+            **asdict(wishes),
         )
         _write(options.report, json.dumps(report, allow_nan=False))
         log.info("the report is in %s", options.report)
@@ -473,10 +556,14 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", _evaluate, "Measure a model on a split of a dataset, or any COCO results.")
     evaluate.add_argument("--model", type=Path, help="artifacts directory of a training")
     evaluate.add_argument("--data", type=Path, help="dataset archive (zip) or materialised dataset")
-    evaluate.add_argument("--split", default="val")
+    evaluate.add_argument("--split", default="val", help="of --data or --index (default: val)")
     evaluate.add_argument("--engine", choices=["onnx", "torch"], default="onnx")
     evaluate.add_argument("--ground-truth", type=Path, help="COCO dataset (JSON), instead of --model")
-    evaluate.add_argument("--detections", type=Path, help="COCO results (JSON) on --ground-truth")
+    evaluate.add_argument("--index", type=Path, help="index of an inspected dataset, instead of --model")
+    evaluate.add_argument("--detections", type=Path, help="COCO results (JSON) on --ground-truth or --index")
+    evaluate.add_argument(
+        "--run", type=Path, help="directory for events, the report and what it is about; not COCO files"
+    )
     evaluate.add_argument("--report", type=Path, help="where to write all measures (JSON)")
     evaluate.add_argument(
         "--choose-on",
@@ -491,6 +578,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--voc-inclusive", action="store_true", help="VOC's AP with corners that are pixels of the box"
     )
+    evaluate.add_argument(
+        "--score-threshold", type=float, help="of the confusion matrix (default: the one of the best F1)"
+    )
+    evaluate.add_argument(
+        "--precision", type=float, default=0.9, help="what an operating point must reach (default: 0.9)"
+    )
+    _supervised(evaluate)
 
     predict = command("predict", _predict, "Detect on an image.")
     predict.add_argument("--model", type=Path, required=True, help="artifacts directory of a training")
@@ -522,7 +616,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _supervised(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(makes_run=True)
+    parser.set_defaults(makes_run=True, writer=None)
     parser.add_argument("--supervised", action="store_true", help="end when standard input is closed")
 
 

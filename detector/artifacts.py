@@ -1,8 +1,5 @@
 """What a training leaves behind: the files of `artifacts/` and `result.json`."""
 
-import hashlib
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +14,13 @@ from detector.data.records import Category
 from detector.errors import ModelInvalid
 from detector.evaluate.coco import CocoMetrics
 from detector.export import Parity, check_parity, export
+from detector.files import described, write_json
 from detector.models import Detector, build
 from detector.runtime import ModelCard, ModelClass, OnnxDetector
 
 WEIGHTS, GRAPH, CARD = "model.safetensors", "model.onnx", "model.json"
-DETECTIONS, GROUND_TRUTH, REPORT = "detections.json", "ground_truth.json", "report.json"
+DETECTIONS, GROUND_TRUTH = "detections.json", "ground_truth.json"
+REPORT, IMAGES = "report.json", "images.jsonl"
 
 _MEDIA_TYPES = {
     WEIGHTS: "application/octet-stream",
@@ -30,6 +29,7 @@ _MEDIA_TYPES = {
     DETECTIONS: "application/json",
     GROUND_TRUTH: "application/json",
     REPORT: "application/json",
+    IMAGES: "application/jsonl",
 }
 
 
@@ -87,7 +87,7 @@ def write_result(run: Path, config: TrainConfig, card: ModelCard, outcome: Outco
             "initial_weights": outcome.initial_weights,
             "parity": parity.as_dict(),
             "artifacts": [
-                _described(run / "artifacts" / name, media_type)
+                described(run / "artifacts" / name, media_type)
                 for name, media_type in _MEDIA_TYPES.items()
                 if (run / "artifacts" / name).exists()
             ],
@@ -122,25 +122,3 @@ def read_card(folder: Path) -> ModelCard:
         return ModelCard.model_validate_json((folder / CARD).read_bytes())
     except (OSError, ValueError) as error:
         raise ModelInvalid(f"{folder / CARD} cannot be read: {error}") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes the file whole, or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-
-
-def _described(path: Path, media_type: str) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "name": path.name,
-        "path": f"artifacts/{path.name}",
-        "media_type": media_type,
-        "sha256": digest,
-        "bytes": path.stat().st_size,
-    }

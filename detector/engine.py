@@ -28,10 +28,12 @@ from detector.data.materialise import load
 from detector.data.records import DatasetIndex, ImageRecord
 from detector.ema import WeightAverage
 from detector.errors import CheckpointCorrupt, ConfigInvalid, DatasetInvalid, DetectorError, OutOfMemory
-from detector.evaluate.coco import CocoMetrics, evaluate, evaluate_with_masks, ground_truth
+from detector.evaluate.by_image import by_image
+from detector.evaluate.coco import CocoMetrics, evaluate, evaluate_with_masks, evaluation, ground_truth
 from detector.evaluate.model_report import Split, model_report, other_split
 from detector.evaluate.split import CocoResults, detect
 from detector.events import CheckpointEvent, EventWriter, MetricEvent, NoticeEvent, PhaseEvent
+from detector.files import write_json, write_json_lines
 from detector.initial_weights import Given
 from detector.memory import shortages_named
 from detector.models import Detector, Losses, build, input_specs, pixels_to_unit
@@ -278,9 +280,11 @@ class Training:
         )
         folder = self._run / "artifacts"
         parity = artifacts.write_model(folder, detector, card, self._evaluation_set)
-        artifacts.write_json(folder / artifacts.DETECTIONS, detections)
-        artifacts.write_json(folder / artifacts.GROUND_TRUTH, self._truth)
-        artifacts.write_json(folder / artifacts.REPORT, report)
+        write_json(folder / artifacts.DETECTIONS, detections)
+        write_json(folder / artifacts.GROUND_TRUTH, self._truth)
+        write_json(folder / artifacts.REPORT, report)
+        matched = evaluation(self._truth, detections)
+        write_json_lines(folder / artifacts.IMAGES, by_image(matched, self._truth, detections))
         self._leave_if_interrupted()
         outcome = artifacts.Outcome(
             split=self._splits.evaluation_name,

@@ -51,6 +51,18 @@ class ResultsInvalid(DetectorError):
         self.findings = list(findings)
 
 
+class ClassesDiffer(DetectorError):
+    """The dataset has none of the model's classes."""
+
+    code = "classes_differ"
+
+
+class EvaluationTooLarge(DetectorError):
+    """There is more to compare than an evaluation takes."""
+
+    code = "evaluation_too_large"
+
+
 class WeightsUnavailable(DetectorError):
     """The initial weights cannot be had, for example without a network."""
 

@@ -7,6 +7,7 @@ rows or queues, the supervisor nothing of tensors.
     checkpoints/            step-00000120.pt, each written under another name, synced, then renamed
     artifacts/              model.safetensors, model.onnx, model.json, detections.json (train)
                             index.json, report.json (inspect)
+                            report.json, detections.json, ground_truth.json, images.jsonl (evaluate)
     result.json             the last thing written; its presence says the run is complete
 
 Exit codes: 0 complete; 1 failed (the last event is `error`); 3 interrupted on request after a checkpoint;
@@ -42,11 +43,13 @@ class PhaseEvent(Event):
 
 
 class ProgressEvent(Event):
-    """How far the run is. Steps and epochs count from the start of the training, over all attempts."""
+    """How far the run is. Steps and epochs count from the start of the training, over all attempts.
+
+    The steps of an evaluation are images, and it has no epochs."""
 
     type: Literal["progress"] = "progress"
-    epoch: int
-    epochs: int
+    epoch: int | None = None
+    epochs: int | None = None
     step: int
     steps: int
     fraction: float
@@ -82,6 +85,16 @@ class NoticeEvent(Event):
     message: str
 
 
+class Fault(BaseModel):
+    """One thing wrong with a file that a user gave; `pointer` is a JSON Pointer into it (RFC 6901)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pointer: str
+    code: str
+    detail: str
+
+
 class ErrorEvent(Event):
     """Why the run failed; the data of a `DetectorError`, or code `internal_error`."""
 
@@ -89,6 +102,7 @@ class ErrorEvent(Event):
     code: str
     message: str
     hint: str | None = None
+    faults: list[Fault] = []
 
 
 AnyEvent: TypeAlias = Annotated[

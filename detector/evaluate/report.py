@@ -1,7 +1,7 @@
 """Everything there is to say about detections, as one JSON object."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -35,6 +35,7 @@ def full_report(
     curve_ious: Sequence[float] = (0.5, 0.75, 0.9),
     limits: Limits | None = None,
     nms_iou: float = 0.5,
+    between_parts: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measures COCO results against a COCO dataset, in every way of this package.
 
@@ -51,6 +52,7 @@ def full_report(
         curve_ious: IoU thresholds whose precision-recall curves are listed.
         limits: what counts as a high and a low score and IoU.
         nms_iou: see `suppression`.
+        between_parts: called now and then, so that somebody hears that it goes on.
 
     Numbers are 0 to 1, or null where nothing is there to measure. Raises ResultsInvalid, with all findings,
     when the arguments are not what they should be, and ValueError for both `choose_on` and `report_on`.
@@ -58,12 +60,15 @@ def full_report(
     if choose_on is not None and report_on is not None:
         raise ValueError("choose_on and report_on exclude each other")
     ground_truth, detections = results.check(ground_truth, detections)
+    between_parts()
     by_box = coco.evaluation(ground_truth, detections)
+    between_parts()
     box_metrics = coco.summarise(by_box, ground_truth)
     found = matches(by_box, iou_threshold)
     if score_threshold is None:
         score_threshold = box_metrics.score_threshold
     crowds = sum(1 for one in ground_truth["annotations"] if one["iscrowd"])
+    between_parts()
     report: dict[str, Any] = {
         "format": 1,
         "images": len(ground_truth["images"]),
@@ -92,17 +97,19 @@ def full_report(
         },
         "consistency": asdict(consistency(by_box, ground_truth, detections, limits=limits)),
         "suppression": None,
-        "slices": [asdict(one) for one in slices(ground_truth, detections)],
+        "slices": [asdict(one) for one in slices(ground_truth, detections, "bbox", between_parts)],
     }
     if has_masks(ground_truth, detections):
+        between_parts()
         by_mask = coco.evaluation(ground_truth, detections, "segm")
+        between_parts()
         report["segm"] = _coco(
             coco.summarise(by_mask, ground_truth), curves(by_mask, ground_truth), curve_ious
         ) | {
             "consistency": asdict(
                 consistency(by_mask, ground_truth, detections, iou_type="segm", limits=limits)
             ),
-            "slices": [asdict(one) for one in slices(ground_truth, detections, "segm")],
+            "slices": [asdict(one) for one in slices(ground_truth, detections, "segm", between_parts)],
         }
     if candidates is not None:
         _, candidates = results.check(ground_truth, candidates)

@@ -2,16 +2,37 @@
 
 import json
 import math
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from detector.data.masks import checked
 from detector.data.records import Action, Finding, Severity
-from detector.errors import ResultsInvalid
+from detector.errors import EvaluationTooLarge, ResultsInvalid
 from detector.evaluate.coco import box_of_mask
+
+MOST_RESULTS = 1_000_000
+"""Comparing so many takes some 5 GB; 10,000 images at COCO's 100 detections have as many."""
 
 _MOST_FINDINGS = 100
 _SHOWN = 5
+# What is parsed in Python to name every fault: it takes some twenty times as much memory.
+_MOST_FAULTY_BYTES = 16 << 20
+
+
+class _RunLengths(msgspec.Struct, omit_defaults=True):
+    counts: str | list[int]
+    size: Annotated[list[int], msgspec.Meta(max_length=2)]
+
+
+class _Result(msgspec.Struct, omit_defaults=True):
+    image_id: int
+    category_id: int
+    score: float
+    bbox: Annotated[list[float], msgspec.Meta(max_length=4)] | None = None  # a list: pycocotools asks for it
+    segmentation: _RunLengths | None = None
 
 
 class _Findings:
@@ -41,9 +62,43 @@ def read(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise ResultsInvalid(f"{path} cannot be read: {error.strerror}.") from error
+        raise ResultsInvalid(f"{path.name} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise ResultsInvalid(f"{path} is no JSON: {error}.") from error
+        raise ResultsInvalid(f"{path.name} is no JSON: {error}.") from error
+
+
+def read_detections(path: Path, *, most: int = MOST_RESULTS) -> Any:
+    """The JSON of a file with COCO results, as `check` takes it; what it does not look at is left out.
+
+    Typed, in little memory, when every result is as it must be; a small file that is not is read as it is, so
+    that `check` can name each fault. Raises ResultsInvalid, EvaluationTooLarge for more than `most` results.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ResultsInvalid(f"{path.name} cannot be read: {error.strerror}.") from error
+    try:
+        rows = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"), type=list[_Result])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        if len(data) <= _MOST_FAULTY_BYTES:
+            return read(path)
+        reason, pointer = _located(str(error))
+        fault = Finding(Severity.ERROR, "wrong_type", f"detections#{pointer}", f"{reason}.", Action.REJECTED)
+        raise ResultsInvalid(f"{fault.location}: {fault.message}", findings=[fault]) from error
+    if len(rows) > most:
+        raise EvaluationTooLarge(
+            f"There are {len(rows)} detections; at most {most} are compared at once.",
+            hint="Keep the 100 best detections of each image: COCO's metrics look at no more of a class.",
+        )
+    return msgspec.to_builtins(rows)
+
+
+def _located(message: str) -> tuple[str, str]:
+    """msgspec's "Expected `float`, got `str` - at `$[4].score`" as a sentence and a JSON Pointer."""
+    match = re.fullmatch(r"(.*) - at `\$(.*)`", message, re.DOTALL)
+    reason, path = match.groups() if match else (message, "")
+    pointer = "".join(f"/{step}" for step in re.findall(r"\w+", path))
+    return reason.replace("`", "'"), pointer
 
 
 def check(ground_truth: Any, detections: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -8,7 +8,7 @@ each other and between models, not with the AP of all objects.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,10 @@ class _Group:
 
 
 def slices(
-    ground_truth: dict[str, Any], detections: list[dict[str, Any]], iou_type: coco.IouType = "bbox"
+    ground_truth: dict[str, Any],
+    detections: list[dict[str, Any]],
+    iou_type: coco.IouType = "bbox",
+    between_groups: Callable[[], None] = lambda: None,
 ) -> list[Slice]:
     """AP in slices of COCO results against a COCO dataset.
 
@@ -60,6 +63,7 @@ def slices(
     crowd = np.array([bool(one.get("iscrowd")) for one in truth_rows], bool)
     cut: list[Slice] = []
     for group in _groups(truth_rows, found_rows, crowd):
+        between_groups()
         ranges = _ranges(group)
         # What has no region to compare is ignored in every slice.
         properties = [

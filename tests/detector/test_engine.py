@@ -56,6 +56,7 @@ def test_the_artifacts_are_what_the_result_says(finished: Path) -> None:
         "detections.json",
         "ground_truth.json",
         "report.json",
+        "images.jsonl",
     }
     for one in described.values():
         assert (finished / one["path"]).stat().st_size == one["bytes"]
