@@ -46,6 +46,7 @@ from store.jobs import Claim
 from store.tables import JobKind, RequestedAction
 from worker.cache import DatasetsInUse
 from worker.child import Child
+from worker.evaluate import Evaluate
 from worker.failures import JobFailed, log_tail, problem, status_reason
 from worker.kinds import Ending, Kind, Workshop
 from worker.lease import Lease
@@ -59,7 +60,11 @@ from worker.validate import Validate
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-KINDS: Mapping[JobKind, Kind] = {JobKind.TRAIN: Train(), JobKind.VALIDATE: Validate()}
+KINDS: Mapping[JobKind, Kind] = {
+    JobKind.TRAIN: Train(),
+    JobKind.EVALUATE: Evaluate(),
+    JobKind.VALIDATE: Validate(),
+}
 
 
 class _Claimant(TypedDict):
@@ -228,6 +233,7 @@ class _Attempt:
         self._oom = OomWatch()
         settings = shop.settings
         self._room = Room([settings.data, Path(settings.blobs)], settings.min_free_bytes)
+        self._is_exhausted = False  # the disk was full to the last byte when the database took no word
         self._noticed: set[str] = set()
         self._stalls = StallWatch(
             [self._log, run / "events.jsonl"],
@@ -267,10 +273,11 @@ class _Attempt:
                         self._child.reap()
                 self._end(end)
         except Fenced:
+            self._see_exhaustion()
             if self._lease.cut_off and self._give_back_after_all():
                 return
             log.warning("%s: attempt %d is no longer ours", self._claim.job_id, self._claim.attempt)
-            if self._room.is_exhausted():
+            if self._is_exhausted:
                 self._last_words[self._claim.job_id] = (
                     f"Attempt {self._claim.attempt} ended because no room was left on the worker's disk, "
                     "not even to say so."
@@ -357,6 +364,7 @@ class _Attempt:
                 try:
                     self._apply_events()
                 except Unavailable as error:  # the events are kept for the next round
+                    self._see_exhaustion()
                     log.warning("%s: events wait for the database: %s", self._claim.job_id, error)
                 apply_at = time.monotonic() + settings.apply_seconds
             self._lease.check()
@@ -417,7 +425,7 @@ class _Attempt:
                 JobFailed("out_of_memory", "The kernel killed the detector: no memory was left.")
             )
         if error is not None:
-            return self._failed(JobFailed(error.code, error.message, error.hint))
+            return self._failed(JobFailed(error.code, error.message, error.hint, error.faults))
         if code < 0:  # a stranger's signal
             return self._lost(JobFailed("worker_lost", f"The detector was ended by {_signal_name(-code)}."))
         if code == EXIT_ABANDONED:  # this process was frozen for a while, but not for too long
@@ -561,8 +569,10 @@ class _Attempt:
         """The database was away, and that is no fault of the job: no stall, if nobody has taken it yet."""
         give_up = time.monotonic() + 2 * self._shop.settings.lease_seconds
 
+        reason = "storage_full" if self._is_exhausted else "worker_lost"
+
         def release(session: Session) -> None:
-            jobs.release(session, self._claim, stalled=False, reason="worker_lost")
+            jobs.release(session, self._claim, stalled=False, reason=reason)
 
         while not self._stopping.is_set() and time.monotonic() < give_up:
             try:
@@ -622,7 +632,12 @@ class _Attempt:
                 return act()
             except Unavailable as error:
                 log.warning("%s: the database is away: %s", self._claim.job_id, error)
+                self._see_exhaustion()
                 self._lease.wait(0.5)
+
+    def _see_exhaustion(self) -> None:
+        """A database on the same full disk takes no word: what is seen now is told when there is room."""
+        self._is_exhausted = self._is_exhausted or self._room.is_exhausted()
 
 
 def _breakage(error: Exception) -> JobFailed:

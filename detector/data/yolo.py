@@ -305,7 +305,8 @@ def _annotation(
     line: bytes, name: str, position: int, names: dict[int, str], findings: Findings
 ) -> DraftAnnotation | None:
     where = f"{name}:{position}"
-    words = line.decode("ascii", errors="replace").split()
+    # Split as bytes: as text, what ASCII calls separators of files and records would be spaces, too.
+    words = [word.decode("ascii", errors="replace") for word in line.split()]
     values = [number(word, words=True) for word in words[1:]]
     if not _CLASS.fullmatch(words[0]) or None in values or not _fits(len(values)):
         shown = printable(line.decode("utf-8", errors="replace").strip(), 80)

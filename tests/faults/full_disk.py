@@ -163,8 +163,9 @@ def _round(deployment: OnSmallDisk, dataset: str, rng: random.Random, *, real: b
     if not said:
         wrong.append("the job does not say that the disk was full")
     # A checkpoint that was under way when the disk was filled may still have found its place.
-    if len(starts) < 2 or starts[1] < at_step:
-        wrong.append(f"went on from {starts}, not from {at_step} or later")
+    later = starts[before.attempt :]
+    if not later or later[0] < at_step:
+        wrong.append(f"went on from {later} of {starts}, not from {at_step} or later")
     wrong += _broken_database(deployment)
     steps = deployment.ask(
         "SELECT step FROM job_metric WHERE job_id = :id AND split = 'train' ORDER BY step", id=job
@@ -172,7 +173,7 @@ def _round(deployment: OnSmallDisk, dataset: str, rng: random.Random, *, real: b
     last = kills.STEPS if real else EPOCHS * STEPS_PER_EPOCH
     if [row.step for row in steps] != list(range(1, last + 1)):
         wrong.append("its metric rows have gaps")
-    return Round(at_step, starts[1] if len(starts) > 1 else -1, said, blocked, took, wrong)
+    return Round(at_step, later[0] if later else -1, said, blocked, took, wrong)
 
 
 def _job(deployment: OnSmallDisk, job: str) -> Any:

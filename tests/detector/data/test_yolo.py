@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from detector.data.inspect import inspect
@@ -199,6 +199,7 @@ def test_not_numbers(text: str) -> None:
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(labels=st.binary(max_size=80), yaml=st.text(max_size=60))
+@example(labels=b"\x1c", yaml="")  # a space for str.split, none for bytes.split
 def test_any_bytes_in_labels_and_yaml_give_a_report(tmp_path: Path, labels: bytes, yaml: str) -> None:
     members = with_first(b"0 .5 .5 .5 .5\n" + labels)
     members["data.yaml"] += yaml.encode("utf-8", "replace")
