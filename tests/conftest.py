@@ -14,9 +14,15 @@ __all__ = ["postgresql_server", "postgresql_url", "redis_server", "redis_url"]
 # Before any test module imports torch.
 wait_without_spinning()
 
-# No test asserts a time: a busy machine is no fault.
-settings.register_profile("any machine", deadline=None)
+# No test asserts a time: a busy machine is no fault. The same examples every time: a commit that passes here
+# passes everywhere; new ones are looked for by the long batteries.
+settings.register_profile("any machine", deadline=None, derandomize=True)
 settings.load_profile("any machine")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: many tests wait for processes of the real service."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
