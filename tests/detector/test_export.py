@@ -41,8 +41,8 @@ def trained(
     training: TrainConfig = config(
         architecture=request.param,
         loss=loss,
-        epochs=4,
-        evaluate_every=4,
+        epochs=2,
+        evaluate_every=2,
         optimizer={"kind": "adamw", "lr": 0.001},
     )
     run_training(dataset, run, training)
