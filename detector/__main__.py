@@ -7,6 +7,7 @@ import argparse
 import errno
 import json
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -37,6 +38,9 @@ from detector.threads import wait_without_spinning
 if TYPE_CHECKING:
     from detector.data.records import DatasetIndex
     from detector.evaluate.run import Course
+
+
+_POLITE = 5  # of an evaluation beside a training: it takes the time that the training leaves
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -156,6 +160,8 @@ def _train_until(
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    if options.supervised and hasattr(os, "nice"):
+        os.nice(_POLITE)
     given = {name for name in ("model", "data", "ground_truth", "index", "detections") if vars(options)[name]}
     ways: dict[frozenset[str], Callable[[argparse.Namespace], int]] = {
         frozenset({"model", "data"}): _evaluate_model,
@@ -508,8 +514,6 @@ def _write(path: Path, text: str) -> None:
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -11,7 +11,7 @@ RUN python -m venv /opt/harmonicdet \
 FROM docker.io/library/python:3.12-slim-bookworm
 
 LABEL org.opencontainers.image.title="HarmonicDet worker" \
-      org.opencontainers.image.description="Training and ingest workers of HarmonicDet" \
+      org.opencontainers.image.description="Workers of HarmonicDet" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 RUN groupadd --gid 10001 harmonicdet \

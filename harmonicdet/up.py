@@ -96,6 +96,7 @@ class Service:
                 )
                 for number in range(1, train_workers + 1)
             ),
+            _Part("worker-evaluate", ["worker", "--queue", "evaluate"]),
             _Part("worker-ingest", ["worker", "--queue", "ingest"]),
         ]
 

@@ -35,7 +35,13 @@ HELD_SECONDS = 600.0
 IDENTITY = "identity"  # key of the blob that says whose the blobs are
 _AT_ONCE = 100
 # What a table's blobs are called where bytes are counted.
-_KINDS = {"dataset": "datasets", "checkpoint": "checkpoints", "job": "checkpoints", "artifact": "artifacts"}
+_KINDS = {
+    "dataset": "datasets",
+    "checkpoint": "checkpoints",
+    "job": "checkpoints",
+    "artifact": "artifacts",
+    "evaluation_file": "artifacts",
+}
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
+class ModelAliasNotFound(NotFound):
+    """There is no such name of a model."""
+
+    code = "model_alias_not_found"
+
+
 class ArtifactNotFound(NotFound):
     """This model has no artifact of that name."""
 
@@ -71,6 +77,12 @@ class EvaluationNotFound(NotFound):
     """There is no such evaluation."""
 
     code = "evaluation_not_found"
+
+
+class EvaluationFileNotFound(NotFound):
+    """This evaluation does not have this: an earlier version made it. Evaluate the model again."""
+
+    code = "evaluation_file_not_found"
 
 
 class UploadNotFound(NotFound):
@@ -190,10 +202,28 @@ class ModelInUse(Conflict):
     code = "model_in_use"
 
 
+class ModelHasAlias(Conflict):
+    """A name means this model; move or delete that first."""
+
+    code = "model_has_alias"
+
+
 class ModelCannotPredict(Conflict):
     """This model was imported as a starting point: it has no graph to predict with. Train from it first."""
 
     code = "model_cannot_predict"
+
+
+class EvaluationRunning(Conflict):
+    """The job of this evaluation has not finished; cancel it first."""
+
+    code = "evaluation_running"
+
+
+class EvaluationNotReady(Conflict):
+    """Only an evaluation whose job has succeeded has this."""
+
+    code = "evaluation_not_ready"
 
 
 class QuotaExceeded(Conflict):

@@ -20,6 +20,7 @@ from store.errors import (
     CancelRequested,
     DatasetNotFound,
     DatasetNotUsable,
+    EvaluationNotFound,
     Fenced,
     IdempotencyMismatch,
     JobAlreadyFinished,
@@ -40,6 +41,7 @@ from store.tables import (
     Checkpoint,
     Dataset,
     DatasetStatus,
+    Evaluation,
     Job,
     JobEvent,
     JobKind,
@@ -116,14 +118,14 @@ def create(
 
     Raises `IdempotencyMismatch` when that one was another request, `DatasetNotFound`, `DatasetNotUsable` for
     an invalid dataset (one that is still being validated is waited for), `ModelNotFound` for the model to
-    start from, and `QuotaExceeded`, after which the transaction must not be committed.
+    start from or to measure, and `QuotaExceeded`, after which the transaction must not be committed.
     """
     if kind is not JobKind.VALIDATE:
         quotas.hold_queue(session, project_id)
     if dataset_id is not None:
         _share_dataset(session, project_id, dataset_id, kind)
-    elif kind is JobKind.TRAIN:
-        raise ValueError("a training needs a dataset")
+    elif kind is not JobKind.VALIDATE:
+        raise ValueError("a training and an evaluation need a dataset")
     if initial_model_id is not None:
         _share_model(session, project_id, initial_model_id)
     if idempotency_key is not None:
@@ -577,8 +579,8 @@ def request(session: Session, project_id: str, job_id: str, action: RequestedAct
 
     At once where no worker has it; else its worker hears of it with the next heartbeat. Asking again changes
     nothing. Raises `JobNotFound`, `JobAlreadyFinished`, `JobBeingCancelled`, `JobNotStarted` (a stop before
-    the first checkpoint), `ActionNotPossible` (a validation can only be cancelled), `QuotaExceeded` (a stop
-    of a paused job queues it).
+    the first checkpoint), `ActionNotPossible` (all but trainings can only be cancelled), `QuotaExceeded` (a
+    stop of a paused job queues it).
     """
     if action is RequestedAction.STOP:
         quotas.hold_queue(session, project_id)
@@ -594,7 +596,7 @@ def request(session: Session, project_id: str, job_id: str, action: RequestedAct
         raise JobAlreadyFinished
     if job.requested_action is RequestedAction.CANCEL:
         raise JobBeingCancelled
-    if action is not RequestedAction.CANCEL and job.kind is JobKind.VALIDATE:
+    if action is not RequestedAction.CANCEL and job.kind is not JobKind.TRAIN:
         raise ActionNotPossible
     if job.status is JobStatus.RUNNING:
         _transition(session, job_id, f"job.{action}_requested", {}, requested_action=action)
@@ -632,7 +634,7 @@ def retry(session: Session, project_id: str, job_id: str) -> RequestOutcome:
     """Queue a failed or cancelled job again from its checkpoint.
 
     It may be attempted as often as a new one. Raises `JobNotFound`, `JobNotRetryable`, `DatasetNotFound`,
-    `DatasetNotUsable`, `QuotaExceeded`.
+    `DatasetNotUsable`, `ModelNotFound`, `EvaluationNotFound`, `QuotaExceeded`.
     """
     quotas.hold_queue(session, project_id)
     job = _lock(session, project_id, job_id)
@@ -991,10 +993,14 @@ def _share_model(session: Session, project_id: str, model_id: str) -> None:
 def _require_inputs(session: Session, job: Job) -> None:
     if job.dataset_id is not None:
         _share_dataset(session, job.project_id, job.dataset_id, job.kind)
-    elif job.kind in (JobKind.TRAIN, JobKind.VALIDATE):
+    else:
         raise DatasetNotFound
     if job.initial_model_id is not None and job.checkpoint_key is None:
         _share_model(session, job.project_id, job.initial_model_id)
+    if job.kind is JobKind.EVALUATE and not session.scalar(
+        select(exists().where(Evaluation.job_id == job.id))
+    ):
+        raise EvaluationNotFound
 
 
 def _expire_key(session: Session, project_id: str, idempotency_key: str) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store import jobs
-from store.tables import TRAINING_STEPS, Job, JobKind, JobMetric, JobStatus, Model
+from store.tables import TRAINING_STEPS, Evaluation, Job, JobKind, JobMetric, JobStatus, Model
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Overview:
     queue_position: int | None
     waiting_for: str | None
     model_id: str | None
+    evaluation_id: str | None
     best: JobMetric | None
     last: JobMetric | None
     train: JobMetric | None
@@ -33,6 +34,9 @@ def overview(session: Session, job: Job) -> Overview:
         waiting_for=jobs.waiting_for(session, job),
         model_id=session.scalar(select(Model.id).where(Model.job_id == job.id))
         if trains and job.status is JobStatus.SUCCEEDED
+        else None,
+        evaluation_id=session.scalar(select(Evaluation.id).where(Evaluation.job_id == job.id))
+        if job.kind is JobKind.EVALUATE or (trains and job.status is JobStatus.SUCCEEDED)
         else None,
         best=session.scalar(best.limit(1)) if started else None,
         last=session.scalar(measured.order_by(JobMetric.step.desc()).limit(1)) if started else None,

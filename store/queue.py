@@ -17,7 +17,7 @@ from store.settings import StoreSettings
 logger = logging.getLogger(__name__)
 
 TASK = "job.run"
-QUEUES = ("train", "ingest")
+QUEUES = ("train", "evaluate", "ingest")
 DAY = 24 * 3600
 SOCKET_SECONDS = 1.0
 

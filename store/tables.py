@@ -43,6 +43,7 @@ class DatasetStatus(StrEnum):
 class JobKind(StrEnum):
     VALIDATE = "validate"  # made by the upload of a dataset
     TRAIN = "train"
+    EVALUATE = "evaluate"
 
 
 class JobStatus(StrEnum):
@@ -220,12 +221,13 @@ class Job(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
     kind: Mapped[JobKind]
-    queue: Mapped[str] = mapped_column(String(20))  # train | ingest
+    queue: Mapped[str] = mapped_column(String(20))  # train | evaluate | ingest
     # As submitted. Kept as JSON and validated where it is used, so that an old row stays readable.
     spec: Mapped[dict[str, Any]]
     resolved_config: Mapped[dict[str, Any] | None]
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id", ondelete="SET NULL"), index=True)
-    # The model whose weights it starts from; no foreign key, for it is history once the job has ended.
+    # The model whose weights it starts from, or that it measures; no foreign key, for it is history once the
+    # job has ended.
     initial_model_id: Mapped[str | None] = mapped_column(String(40), index=True)
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     priority: Mapped[int] = mapped_column(default=0)  # larger first
@@ -359,19 +361,42 @@ class ModelAlias(Base):
 
 
 class Evaluation(Base):
-    """A model measured on a split of a dataset."""
+    """Detections measured on a split of a dataset: a model's, at the end of its training or by a job of its
+    own, or those of a file that was uploaded, which has no model.
+
+    It is as far as its job; until that has succeeded there are no metrics.
+    """
 
     __tablename__ = "evaluation"
+    __table_args__ = (Index("ix_evaluation_project_id_id", "project_id", "id"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"), index=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
     model_id: Mapped[str | None] = mapped_column(ForeignKey("model.id", ondelete="CASCADE"), index=True)
     job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), index=True)
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id", ondelete="SET NULL"), index=True)
     split: Mapped[str] = mapped_column(String(20))
+    # What was asked of the report: score_threshold, precision, voc_inclusive.
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     metrics: Mapped[dict[str, Any]]  # AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl
     per_class: Mapped[list[Any]]
+    extra: Mapped[dict[str, str]] = mapped_column("metadata", default=dict, server_default="{}")
     created_at: Mapped[datetime] = mapped_column(default=database_now())
+
+
+class EvaluationFile(Base):
+    """A file of an evaluation: `report.json`, `detections.json`, `ground_truth.json`, `images.jsonl`."""
+
+    __tablename__ = "evaluation_file"
+
+    evaluation_id: Mapped[str] = mapped_column(
+        ForeignKey("evaluation.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    media_type: Mapped[str] = mapped_column(String(100))
+    blob: Mapped[str] = mapped_column(String(200), index=True, info=BLOB)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
 
 
 class Worker(Base):

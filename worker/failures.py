@@ -1,7 +1,10 @@
 """From how a detector process ended to what the user reads: a status reason and a problem object."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from detector.events import Fault
 
 LOG_TAIL_BYTES = 16 * 1024
 _ERROR_LINES = 40
@@ -10,6 +13,7 @@ _ERROR_LINES = 40
 _REASONS = frozenset(
     {
         "dataset_invalid",
+        "results_invalid",
         "out_of_memory",
         "non_finite_loss",
         "checkpoint_corrupt",
@@ -19,8 +23,15 @@ _REASONS = frozenset(
     }
 )
 
+# What a user would look for under another reason's name.
+_REASON_OF = {"stalled": "worker_lost", "classes_differ": "dataset_invalid"}
+
 _TITLES = {
     "dataset_invalid": "The dataset cannot be used",
+    "results_invalid": "The detections cannot be used",
+    "classes_differ": "The dataset has none of the model's classes",
+    "evaluation_too_large": "There is more to compare than an evaluation takes",
+    "model_invalid": "The model cannot be used",
     "out_of_memory": "Out of memory",
     "non_finite_loss": "The loss is not finite",
     "checkpoint_corrupt": "The checkpoint cannot be used",
@@ -33,6 +44,8 @@ _TITLES = {
 }
 
 _HINTS = {
+    "results_invalid": "COCO results are a list of {image_id, category_id, bbox, score} with the dataset's "
+    "own ids, as /v1/datasets/{id}/images has them.",
     "out_of_memory": "Lower batch_size or architecture.image_size, or give the worker more memory.",
     "non_finite_loss": "Lower optimizer.lr, lengthen warmup_steps, or set clip_grad_norm.",
     "checkpoint_corrupt": "Start the training again as a new job.",
@@ -46,17 +59,17 @@ _HINTS = {
 class JobFailed(Exception):
     """The job cannot succeed, and trying again would not help."""
 
-    def __init__(self, code: str, detail: str, hint: str | None = None) -> None:
+    def __init__(self, code: str, detail: str, hint: str | None = None, faults: Sequence[Fault] = ()) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.hint = hint
+        self.faults = list(faults)
 
 
 def status_reason(code: str) -> str:
     """The job's `status_reason` for an error code of the detector."""
-    if code == "stalled":
-        return "worker_lost"
+    code = _REASON_OF.get(code, code)
     return code if code in _REASONS else "internal_error"
 
 
@@ -70,7 +83,7 @@ def problem(failure: JobFailed, log: str) -> dict[str, Any]:
         "detail": failure.detail,
         "hint": failure.hint or _HINTS.get(failure.code, _HINTS["internal_error"]),
         "log_tail": "\n".join(log.splitlines()[-_ERROR_LINES:]),
-    }
+    } | ({"errors": [one.model_dump() for one in failure.faults]} if failure.faults else {})
 
 
 def log_tail(log: Path, limit: int = LOG_TAIL_BYTES) -> str:

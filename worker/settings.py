@@ -7,7 +7,7 @@ from pydantic import Field
 
 from store.settings import StoreSettings
 
-Queue = Literal["train", "ingest"]
+Queue = Literal["train", "evaluate", "ingest"]
 
 
 class WorkerSettings(StoreSettings):

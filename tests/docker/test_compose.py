@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-OURS = ("migrate", "api", "worker-train", "worker-ingest")
+OURS = ("migrate", "api", "worker-train", "worker-evaluate", "worker-ingest")
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def services() -> dict[str, Any]:
     return services
 
 
-def test_the_service_is_these_six(services: dict[str, Any]) -> None:
+def test_the_service_is_these_seven(services: dict[str, Any]) -> None:
     assert set(services) == {"postgres", "redis", *OURS}
 
 
@@ -43,7 +43,7 @@ def test_only_the_api_is_published_and_only_to_loopback(services: dict[str, Any]
 def test_everything_waits_for_the_migration_and_runs_forever_is_health_checked(
     services: dict[str, Any],
 ) -> None:
-    for name in ("api", "worker-train", "worker-ingest"):
+    for name in ("api", "worker-train", "worker-evaluate", "worker-ingest"):
         condition = services[name]["depends_on"]["migrate"]["condition"]
         assert condition == "service_completed_successfully"
     for name in ("postgres", "redis", "api"):
