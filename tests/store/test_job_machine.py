@@ -507,14 +507,14 @@ class JobMachine(RuleBasedStateMachine):
             self.write(life, claim, verb)
 
     def write(self, life: Life, claim: Claim, verb: str) -> None:
-        ours = claim is life.claims[-1] and life.status is RUNNING
-        expected: type[StoreError] | None = None if ours else Fenced
-        if ours and verb.startswith("succeed") and life.requested is CANCEL:
-            expected = CancelRequested
         if verb == "forget" and claim.checkpoint_step != life.checkpoint:
             verb = "beat"  # only the one that the claim began with can be found unreadable
         if life.kind is VALIDATE and verb not in ("beat", "phase", "release", "stall", "fail", "cancel"):
             verb = "beat"
+        ours = claim is life.claims[-1] and life.status is RUNNING
+        expected: type[StoreError] | None = None if ours else Fenced
+        if ours and verb.startswith("succeed") and life.requested is CANCEL:
+            expected = CancelRequested
         self.clock += 1
         what = verb if claim is life.claims[-1] else f"{verb} of an old claim"
         act: Callable[[Session], Any] = getattr(self, f"_{verb.split()[0]}")(claim, verb)
