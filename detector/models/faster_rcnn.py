@@ -8,7 +8,7 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler,
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNConvFCHead, _default_anchorgen
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.models.detection.rpn import RPNHead
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from detector.config import Backbone, InitialWeights
 from detector.losses.baseline import smooth_l1, softmax_classification
@@ -205,6 +205,41 @@ class _CountingSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]  
         return positives, negatives
 
 
+class _StableProposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's proposals, which in evaluation take the first of anchors with equal scores.
+
+    Where the features are flat (a border, a plain background, units that died), thousands of anchors have one
+    score. Which of them `topk` takes is anybody's guess in torch, and may change with the device;
+    ONNX's TopK takes those with the lower index. So does this, and a network is served as it was evaluated.
+    """
+
+    def __init__(self, rpn: RegionProposalNetwork) -> None:
+        super().__init__(
+            rpn.anchor_generator,
+            rpn.head,
+            rpn.proposal_matcher.high_threshold,
+            rpn.proposal_matcher.low_threshold,
+            rpn.fg_bg_sampler.batch_size_per_image,
+            rpn.fg_bg_sampler.positive_fraction,
+            rpn._pre_nms_top_n,
+            rpn._post_nms_top_n,
+            rpn.nms_thresh,
+            rpn.score_thresh,
+        )
+
+    def _get_top_n_idx(self, objectness: Tensor, num_anchors_per_level: list[int]) -> Tensor:
+        """(N, sum of A_l) scores of levels with A_l anchors to (N, k) columns, the best of each level."""
+        if self.training or torch.onnx.is_in_onnx_export():
+            columns: Tensor = super()._get_top_n_idx(objectness, num_anchors_per_level)
+            return columns
+        best, begin = [], 0
+        for scores in torch.split(objectness, num_anchors_per_level, dim=1):
+            order = scores.sort(dim=1, descending=True, stable=True).indices
+            best.append(order[:, : self.pre_nms_top_n()] + begin)
+            begin += scores.shape[1]
+        return torch.cat(best, dim=1)
+
+
 class _BoxCoder(BoxCoder):  # type: ignore[misc]  # torchvision has no types
     """torchvision's box coder, whose exported graph also takes an image without any proposal: torchvision
     reshapes to (proposals, -1), which ONNX cannot do with no proposals."""
@@ -230,6 +265,7 @@ def adapt(network: FasterRCNN) -> nn.Module:
         network.transform.image_mean, network.transform.image_std, network.transform.size_divisible
     )
     network.roi_heads.box_coder = _BoxCoder(network.roi_heads.box_coder.weights)
+    network.rpn = _StableProposals(network.rpn)
     network.rpn.fg_bg_sampler = _CountingSampler(network.rpn.fg_bg_sampler, "rpn_objectness", "rpn_box")
     network.roi_heads.fg_bg_sampler = _CountingSampler(
         network.roi_heads.fg_bg_sampler, "classification", "localization", "task_contrasting"

@@ -119,6 +119,18 @@ def test_a_graph_without_proposals_gives_empty_arrays() -> None:
     assert [array.shape for array in arrays] == [(0, 4), (0,), (0,)]
 
 
+def test_of_anchors_with_equal_scores_both_propose_the_same() -> None:
+    """As on a plain background: which of thousands of equals are taken must not be left to chance."""
+    detector = lively(make(FASTER_RCNN))
+    network: Any = detector.network
+    with torch.no_grad():
+        network.rpn.head.cls_logits.weight.zero_()
+        network.rpn.head.cls_logits.bias.copy_(torch.arange(15) // 4 * 0.1)  # ties within and among places
+    graph = export(detector, dynamic=True)
+    for seed in range(3):
+        assert assert_equal_detections(graph_module(detector), graph, pixels(128, 160, seed)) > 5
+
+
 def test_exporting_does_not_change_the_detector() -> None:
     detector = lively_detector(SSD)
     before = detect(detector, [pixels_to_unit(pixels(128, 128))])[0]
