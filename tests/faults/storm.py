@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 
@@ -167,7 +168,7 @@ class Storm:
 
     def _strike(self, process: int, victim: Victim, moment: str) -> bool:
         """Freezes a process, makes sure of the moment, kills it."""
-        os.kill(process, signal.SIGSTOP)
+        freeze(process)
         mark = self.marks.of(victim.job, victim.token)
         if self._holds(victim) and _is_at(moment, mark):
             os.kill(process, signal.SIGKILL)
@@ -211,7 +212,7 @@ class Storm:
         victim = self._aim("long") or self._aim("training")
         if victim is None:
             return False
-        os.kill(victim.worker, signal.SIGSTOP)
+        freeze(victim.worker)
         writes = isinstance(self.deployment, Embedded) and self.deployment.is_locked()
         if writes or not self._holds(victim):
             os.kill(victim.worker, signal.SIGCONT)
@@ -321,6 +322,23 @@ class Storm:
     def _check_load(self) -> None:
         if self.load.errors:
             raise self.load.errors[0]
+
+
+def freeze(process: int) -> None:
+    """Stops a process and waits until each of its threads stands still: one that is within a call of the
+    kernel, say for a lock, ends that first."""
+    os.kill(process, signal.SIGSTOP)
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up and not _stands_still(process):
+        time.sleep(0.001)
+
+
+def _stands_still(process: int) -> bool:
+    for thread in Path(f"/proc/{process}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if thread.read_text().rpartition(")")[2].split()[0] not in "TtZX":
+                return False
+    return True
 
 
 def retry_failed(deployment: Deployment, job: str) -> None:
