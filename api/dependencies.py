@@ -83,9 +83,22 @@ UploadId = Annotated[
 JobId = Annotated[
     str, Path(pattern=f"^job_{_ID}", description="Id of a job.", examples=["job_01jz4m9a6hcy0p3t1w5x7z9b2d"])
 ]
-ModelId = Annotated[
+ModelReference = Annotated[
     str,
-    Path(pattern=f"^mdl_{_ID}", description="Id of a model.", examples=["mdl_01jz4mp2q7r9s1t3v5w7x9y1z3"]),
+    Path(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$",
+        description="Id of a model, or an alias such as `production`.",
+        examples=["mdl_01jz4mp2q7r9s1t3v5w7x9y1z3"],
+    ),
+]
+AliasName = Annotated[
+    str,
+    Path(
+        description="Lower-case letters, digits, `.`, `_` and `-`; it begins with a letter or digit, and not "
+        "with `mdl_`.",
+        json_schema_extra={"pattern": r"^[a-z0-9][a-z0-9._-]{0,99}$"},
+        examples=["production"],
+    ),
 ]
 WebhookId = Annotated[
     str,

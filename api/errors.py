@@ -28,6 +28,7 @@ from store.errors import (
     IdempotencyMismatch,
     JobNotFound,
     KeyNotFound,
+    ModelAliasNotFound,
     ModelNotFound,
     NotFound,
     RequestInProgress,
@@ -112,6 +113,13 @@ class ArchitectureNotFound(Refusal):
     code = "architecture_not_found"
 
 
+class PreconditionFailed(Refusal):
+    """What If-Match or If-None-Match demands is not so: somebody else has changed it."""
+
+    status = 412
+    code = "precondition_failed"
+
+
 class RangeNotSatisfiable(Refusal):
     """The range asked for lies outside of the file."""
 
@@ -164,6 +172,7 @@ _ABSENT: dict[str, type[NotFound]] = {
     "webhook_id": WebhookNotFound,
     "worker_id": WorkerNotFound,
     "model_id": ModelNotFound,
+    "alias": ModelAliasNotFound,
     "name": ArtifactNotFound,
 }
 
@@ -203,7 +212,8 @@ def problem(
     }
     if errors:
         body["errors"] = [error.model_dump() for error in errors]
-    return Response(orjson.dumps(body), status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
+    content = redacted(orjson.dumps(body).decode())
+    return Response(content, status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
 
 
 def answer(scope: Scope, error: Refusal | StoreError) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fastapi import Request
 from starlette.responses import Response
 
-from api.errors import NotAcceptable, RangeNotSatisfiable
+from api.errors import NotAcceptable, PreconditionFailed, RangeNotSatisfiable
 
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 
@@ -70,6 +70,22 @@ def fresh(request: Request, content: bytes, media_type: str = "application/json"
     if unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
     return Response(content, 200, headers, media_type)
+
+
+def require_match(request: Request, etag: str | None) -> None:
+    """Raise `PreconditionFailed` unless If-Match names `etag`, and If-None-Match does not (RFC 9110).
+
+    Without the thing, `etag` is None. `*` stands for any.
+    """
+    wanted, unwanted = (request.headers.get(name) for name in ("if-match", "if-none-match"))
+    if wanted is not None and (etag is None or not {"*", etag} & _listed(wanted)):
+        raise PreconditionFailed
+    if unwanted is not None and etag is not None and {"*", etag} & _listed(unwanted):
+        raise PreconditionFailed
+
+
+def _listed(header: str) -> set[str]:
+    return {part.strip() for part in header.split(",")}
 
 
 def digest_header(sha256: str) -> str:

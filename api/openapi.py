@@ -32,6 +32,10 @@ TAGS = [
     {"name": "architectures", "description": "Detectors that can be trained, and their options."},
     {"name": "jobs", "description": "Asynchronous work: its status, events, metrics and logs."},
     {"name": "models", "description": "Trained detectors and their files, and imported weights."},
+    {
+        "name": "model aliases",
+        "description": "Names such as `production`, which mean one model now and may mean another one later.",
+    },
     {"name": "predictions", "description": "Detections on images."},
     {
         "name": "webhooks",

@@ -1,6 +1,6 @@
 """Models: what a training leaves, with its artifacts and its evaluation; and imported weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,11 +8,12 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from store import jobs
+from store import aliases, jobs
 from store.errors import (
     ArtifactNotFound,
     EvaluationNotFound,
     ModelCannotPredict,
+    ModelHasAlias,
     ModelInUse,
     ModelNotFound,
 )
@@ -147,8 +148,38 @@ def get(session: Session, project_id: str, model_id: str) -> Model:
 
 
 def resolve(session: Session, project_id: str, reference: str) -> Model:
-    """The model that a path names. Raises `ModelNotFound`."""
-    return get(session, project_id, reference)
+    """The model of this id, or the one that this alias means now. Raises `ModelNotFound`."""
+    if reference.startswith("mdl_"):
+        return get(session, project_id, reference)
+    alias = aliases.find(session, project_id, reference)
+    if alias is None:
+        raise ModelNotFound
+    return get(session, project_id, alias.model_id)
+
+
+def change(
+    session: Session,
+    project_id: str,
+    model_id: str,
+    *,
+    name: str | None = None,
+    metadata: Callable[[dict[str, str]], dict[str, str]] | None = None,
+) -> Model:
+    """Another name, and other metadata, made of those it has. Raises `ModelNotFound`."""
+    row = session.scalar(
+        select(Model)
+        .where(Model.id == model_id, Model.project_id == project_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if row is None:
+        raise ModelNotFound
+    if name is not None:
+        row.name = name
+    if metadata is not None:
+        row.extra = metadata(dict(row.extra))
+    session.flush()
+    return row
 
 
 def of_job(session: Session, project_id: str, job_id: str) -> Model | None:
@@ -191,11 +222,12 @@ def artifact(session: Session, project_id: str, model_id: str, name: str) -> Art
     return found
 
 
-def require_graph(session: Session, project_id: str, model_id: str) -> None:
-    """Raises `ModelNotFound`, and `ModelCannotPredict` for imported weights."""
-    get(session, project_id, model_id)
-    if session.get(Artifact, (model_id, GRAPH)) is None:
+def with_graph(session: Session, project_id: str, reference: str) -> Model:
+    """What `resolve` finds. Raises `ModelNotFound`, and `ModelCannotPredict` for imported weights."""
+    model = resolve(session, project_id, reference)
+    if session.get(Artifact, (model.id, GRAPH)) is None:
         raise ModelCannotPredict
+    return model
 
 
 def evaluation_of(session: Session, project_id: str, model_id: str) -> Evaluation:
@@ -212,7 +244,8 @@ def evaluation_of(session: Session, project_id: str, model_id: str) -> Evaluatio
 def delete(session: Session, project_id: str, model_id: str) -> None:
     """The model goes with its artifacts and evaluations; the job stays.
 
-    Raises `ModelNotFound`, and `ModelInUse` while a job that has not finished starts from its weights.
+    Raises `ModelNotFound`, `ModelHasAlias` while an alias means it, and `ModelInUse` while a job that has not
+    finished starts from its weights.
     """
     found = session.scalar(
         select(Model.id).where(Model.id == model_id, Model.project_id == project_id).with_for_update()
@@ -221,4 +254,7 @@ def delete(session: Session, project_id: str, model_id: str) -> None:
         raise ModelNotFound
     if session.scalar(select(exists().where(Job.initial_model_id == model_id, Job.status.not_in(FINISHED)))):
         raise ModelInUse
+    names = aliases.of_model(session, model_id)
+    if names:
+        raise ModelHasAlias(f"This model is {', '.join(names)}; move or delete that alias first.")
     session.execute(delete_from(Model).where(Model.id == model_id))

@@ -1,6 +1,7 @@
-"""Models: import, list, read, download their files, delete."""
+"""Models: import, list, read, change, download their files, delete."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, BinaryIO
 
 from anyio import to_thread
@@ -16,33 +17,37 @@ from api.dependencies import (
     DatabaseDep,
     Limit,
     MetadataFilter,
-    ModelId,
+    ModelReference,
     OnceDep,
     OrderBy,
     ProjectDep,
     ServicesDep,
 )
-from api.errors import BodyMalformed, BodyTooLarge, MediaTypeUnsupported, RangeNotSatisfiable
+from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupported, RangeNotSatisfiable
 from api.negotiation import asked_range, digest_header, unchanged
 from api.openapi import BINARY, problems
+from api.schemas.common import MOST_METADATA, ProblemError
 from api.schemas.models import (
     ArtifactList,
     ArtifactView,
     ModelCreate,
     ModelDetailView,
     ModelList,
+    ModelPatch,
     ModelView,
 )
 from detector.errors import InitialWeightsUnfit, WeightsInvalid
-from store import models
+from store import aliases, models
 from store.errors import (
     ArtifactNotFound,
     EvaluationNotFound,
+    ModelHasAlias,
     ModelInUse,
     ModelNotFound,
     StorageFull,
 )
 from store.models import NewArtifact
+from store.tables import Model
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 _CHUNK = 1 << 20
@@ -175,36 +180,71 @@ def list_models(
 
 
 @router.get("/{model_id}", summary="Read a model", responses=problems(ModelNotFound))
-def get_model(model_id: ModelId, database: DatabaseDep, project: ProjectDep) -> ModelDetailView:
-    """Its classes, config, metrics, evaluation and files."""
+def get_model(model_id: ModelReference, database: DatabaseDep, project: ProjectDep) -> ModelDetailView:
+    """Its classes, config, metrics, evaluation, files and aliases."""
     with database.read() as session:
-        row = models.get(session, project, model_id)
-        artifacts = models.artifacts(session, project, model_id)
-        try:
-            evaluation = models.evaluation_of(session, project, model_id)
-        except EvaluationNotFound:
-            evaluation = None
-        return ModelDetailView.with_parts(row, evaluation, artifacts)
+        return _detail(session, project, models.resolve(session, project, model_id))
+
+
+@router.patch(
+    "/{model_id}",
+    summary="Change a model",
+    responses=problems(BodyMalformed, BodyTooLarge, ModelNotFound, Invalid),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "A JSON merge patch (RFC 7396), as `application/json` too.",
+            "content": {
+                kind: {"schema": {"$ref": "#/components/schemas/ModelPatch"}}
+                for kind in ("application/merge-patch+json", "application/json")
+            },
+        }
+    },
+)
+def patch_model(
+    model_id: ModelReference, body: ModelPatch, database: DatabaseDep, project: ProjectDep
+) -> ModelDetailView:
+    """Its name and metadata; what is left out stays. A null takes a name of the metadata away."""
+
+    def change(session: Session) -> ModelDetailView:
+        found = models.resolve(session, project, model_id)
+        row = models.change(
+            session,
+            project,
+            found.id,
+            name=body.name,
+            metadata=partial(_merged, body.metadata) if "metadata" in body.model_fields_set else None,
+        )
+        return _detail(session, project, row)
+
+    return database.run(change)
 
 
 @router.delete(
-    "/{model_id}", status_code=204, summary="Delete a model", responses=problems(ModelNotFound, ModelInUse)
+    "/{model_id}",
+    status_code=204,
+    summary="Delete a model",
+    responses=problems(ModelNotFound, ModelInUse, ModelHasAlias),
 )
-async def delete_model(model_id: ModelId, services: ServicesDep, project: ProjectDep) -> None:
-    """The job that made it stays, with its metrics and events."""
-    await to_thread.run_sync(
-        lambda: services.database.run(lambda session: models.delete(session, project, model_id))
-    )
-    services.models.forget((project, model_id))
+async def delete_model(model_id: ModelReference, services: ServicesDep, project: ProjectDep) -> None:
+    """The job that made it stays, with its metrics and events. Not possible while an alias means it."""
+
+    def delete(session: Session) -> str:
+        found = models.resolve(session, project, model_id).id
+        models.delete(session, project, found)
+        return found
+
+    services.models.forget((project, await to_thread.run_sync(services.database.run, delete)))
 
 
 @router.get("/{model_id}/artifacts", summary="List a model's files", responses=problems(ModelNotFound))
-def list_artifacts(model_id: ModelId, database: DatabaseDep, project: ProjectDep) -> ArtifactList:
+def list_artifacts(model_id: ModelReference, database: DatabaseDep, project: ProjectDep) -> ArtifactList:
     """Weights, ONNX graph, model card, and the detections it was measured by."""
     with database.read() as session:
-        found = [ArtifactView.of(row) for row in models.artifacts(session, project, model_id)]
+        found = models.resolve(session, project, model_id)
+        listed = [ArtifactView.of(row) for row in models.artifacts(session, project, found.id)]
     return ArtifactList(
-        data=found, first_id=found[0].name if found else None, last_id=found[-1].name if found else None
+        data=listed, first_id=listed[0].name if listed else None, last_id=listed[-1].name if listed else None
     )
 
 
@@ -241,7 +281,7 @@ def list_artifacts(model_id: ModelId, database: DatabaseDep, project: ProjectDep
     ),
 )
 def get_artifact(
-    model_id: ModelId,
+    model_id: ModelReference,
     name: ArtifactName,
     request: Request,
     services: ServicesDep,
@@ -252,7 +292,7 @@ def get_artifact(
 ) -> Response:
     """A file never changes under its name and ETag, so a broken download may go on with Range."""
     with services.database.read() as session:
-        row = models.artifact(session, project, model_id, name)
+        row = models.artifact(session, project, models.resolve(session, project, model_id).id, name)
     etag = f'"{row.sha256}"'
     headers = {
         "ETag": etag,
@@ -271,6 +311,31 @@ def get_artifact(
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.bytes}"
     file = services.blobs.open(row.blob)
     return StreamingResponse(_read(file, start, end), 206 if part else 200, headers, row.media_type)
+
+
+def _merged(patch: Mapping[str, str | None] | None, before: dict[str, str]) -> dict[str, str]:
+    """Raises `Invalid` for too many."""
+    if patch is None:
+        return {}
+    after = {name: value for name, value in {**before, **patch}.items() if value is not None}
+    if len(after) > MOST_METADATA:
+        detail = f"the model would have {len(after)} names, {MOST_METADATA} is the most"
+        error = ProblemError(pointer="/metadata", code="too_long", detail=detail)
+        raise Invalid(f"/metadata: {detail}", errors=[error])
+    return after
+
+
+def _detail(session: Session, project: str, row: Model) -> ModelDetailView:
+    try:
+        evaluation = models.evaluation_of(session, project, row.id)
+    except EvaluationNotFound:
+        evaluation = None
+    return ModelDetailView.with_parts(
+        row,
+        evaluation,
+        models.artifacts(session, project, row.id),
+        aliases.of_model(session, row.id),
+    )
 
 
 def _read(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.bodies import Field, PartData, PartStart, counted, media_type, multipart
-from api.dependencies import ModelId, ProjectDep, ServicesDep
+from api.dependencies import ModelReference, ProjectDep, ServicesDep
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupported, NotAcceptable, Overloaded
 from api.inference.answer import Wanted, as_json, as_picture
 from api.negotiation import preferred
@@ -78,7 +78,7 @@ class Upload:
     },
 )
 async def predict(
-    model_id: ModelId,
+    model_id: ModelReference,
     request: Request,
     services: ServicesDep,
     project: ProjectDep,
@@ -110,7 +110,7 @@ async def predict(
     """
     answer_type = preferred(request, [_JSON, *PICTURES])
     # Every process looks the model up each time: it may be gone, or another project's.
-    await to_thread.run_sync(_require_model, services, project, model_id)
+    model_id = await to_thread.run_sync(_resolved, services, project, model_id)
     services.predictions.check()
     detector = await services.models.get((project, model_id))
     wanted = Wanted(
@@ -146,9 +146,10 @@ async def predict(
     return Response(b'{"object":"list","data":[' + b",".join(answers) + b"]}", media_type=_JSON)
 
 
-def _require_model(services: Services, project: str, model_id: str) -> None:
+def _resolved(services: Services, project: str, reference: str) -> str:
+    """The model's own id. Raises `ModelNotFound`, `ModelCannotPredict`."""
     with services.database.read() as session:
-        models.require_graph(session, project, model_id)
+        return models.with_graph(session, project, reference).id
 
 
 async def _raw_image(request: Request, services: Services) -> list[Upload]:

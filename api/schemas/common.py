@@ -127,11 +127,9 @@ def printable(value: str) -> str:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
-Metadata = Annotated[
-    dict[
-        Annotated[str, Field(min_length=1, max_length=64), AfterValidator(printable)],
-        Annotated[str, Field(max_length=500), AfterValidator(printable)],
-    ],
-    Field(max_length=50),
-]
+MetadataName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(printable)]
+MetadataValue = Annotated[str, Field(max_length=500), AfterValidator(printable)]
+MOST_METADATA = 50
+Metadata = Annotated[dict[MetadataName, MetadataValue], Field(max_length=MOST_METADATA)]
+MetadataPatch = Annotated[dict[MetadataName, MetadataValue | None], Field(max_length=2 * MOST_METADATA)]
 Example = dict[str, Any]

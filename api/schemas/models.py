@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from api.schemas.common import Body, Example, Identified, ListView, Metadata, Name, Shape
+from api.schemas.common import Body, Example, Identified, ListView, Metadata, MetadataPatch, Name, Shape
 from detector.config import WITH_MASKS, Architecture
 from detector.origins import BACKBONES, BackboneName
 from store.tables import Artifact, Evaluation, Model
@@ -82,6 +83,29 @@ class ModelCreate(Body):
             {"id": number, "name": one} if isinstance(one, str) else one.model_dump()
             for number, one in enumerate(self.classes, start=1)
         ]
+
+
+class ModelPatch(Body):
+    """What to change (a JSON merge patch): what is left out stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "cells, best of May", "metadata": {"stage": "reviewed", "ticket": None}}]
+        }
+    )
+
+    name: Name | SkipJsonSchema[None] = None
+    """Another name for people."""
+    metadata: MetadataPatch | None = None
+    """Names and values of your own to set; a null in place of a value takes that name away, a null in place
+    of all takes all away."""
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _a_model_has_a_name(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("a model cannot be without a name")
+        return value
 
 
 EXAMPLE: Example = {
@@ -243,6 +267,7 @@ class ModelDetailView(ModelView):
                         "created_at": "2026-11-22T15:12:00.000Z",
                     },
                     "artifacts": [_ARTIFACT],
+                    "aliases": ["production"],
                 }
             ]
         }
@@ -252,14 +277,19 @@ class ModelDetailView(ModelView):
     """The evaluation at the end of its training."""
     artifacts: list[ArtifactView]
     """Its files, to be had at `/v1/models/{id}/artifacts/{name}`."""
+    aliases: list[str]
+    """The names that mean this model now, see `/v1/model-aliases`."""
 
     @classmethod
-    def with_parts(cls, row: Model, evaluation: Evaluation | None, artifacts: list[Artifact]) -> Self:
+    def with_parts(
+        cls, row: Model, evaluation: Evaluation | None, artifacts: list[Artifact], aliases: list[str]
+    ) -> Self:
         return cls.model_validate(
             _fields(row)
             | {
                 "evaluation": None if evaluation is None else EvaluationView.of(evaluation),
                 "artifacts": [ArtifactView.of(artifact) for artifact in artifacts],
+                "aliases": aliases,
             }
         )
 

@@ -63,9 +63,14 @@ def names(client: TestClient, services: Services, owner: dict[str, str]) -> dict
         )
     upload = client.post("/v1/uploads", headers=owner | TUS | {"Upload-Length": "5"})
     other = client.post("/v1/keys", json={"name": "spare", "scopes": ["read"]}, headers=owner).json()
+    model = trained(services, job["id"])
+    (evaluation,) = client.get("/v1/evaluations", headers=owner).json()["data"]
+    assert client.put("/v1/model-aliases/best", json={"model_id": model}, headers=owner).status_code == 201
     return {
         "dataset_id": dataset["id"],
-        "model_id": trained(services, job["id"]),
+        "model_id": model,
+        "alias": "best",
+        "evaluation_id": evaluation["id"],
         "job_id": queued["id"],
         "key_id": other["id"],
         "upload_id": upload.json()["id"],
@@ -91,7 +96,7 @@ def ask(
     filled = re.sub(r"{(\w+)}", lambda found: known.get(found[1], f"wrk_{ABSENT}"), path)
     body: dict[str, Any] = {}
     if method in ("POST", "PUT", "PATCH"):
-        body = {"json": {}}
+        body = {"json": {"model_id": known["model_id"]} if "{alias}" in path else {}}
     answer: Response = client.request(method, filled, headers=headers | TUS, **body)
     return answer
 
@@ -149,7 +154,7 @@ def test_another_projects_things_look_absent(
     for operation, method, path in operations(app):
         named = [
             one
-            for one in ("dataset_id", "job_id", "model_id", "key_id", "webhook_id")
+            for one in ("dataset_id", "job_id", "model_id", "alias", "evaluation_id", "key_id", "webhook_id")
             if f"{{{one}}}" in path
         ]
         if not named:
@@ -163,7 +168,7 @@ def test_another_projects_things_look_absent(
             assert answer.json()["detail"] == absent.json()["detail"]
         asked += 1
     assert asked >= 18
-    for collection in ("datasets", "jobs", "models"):
+    for collection in ("datasets", "evaluations", "jobs", "models"):
         assert client.get(f"/v1/{collection}", headers=theirs).json()["data"] == []
         assert client.get(f"/v1/{collection}", headers=owner).json()["data"] != []
     body = {"kind": "train", "dataset_id": names["dataset_id"], "config": {"epochs": 2}}
@@ -176,10 +181,11 @@ def _absent() -> dict[str, str]:
         "dataset_id": "ds",
         "job_id": "job",
         "model_id": "mdl",
+        "evaluation_id": "evl",
         "key_id": "key",
         "webhook_id": "whk",
     }
-    return {name: f"{prefix}_{ABSENT}" for name, prefix in prefixes.items()}
+    return {name: f"{prefix}_{ABSENT}" for name, prefix in prefixes.items()} | {"alias": "nobody"}
 
 
 def test_what_is_public_needs_no_key(client: TestClient) -> None:

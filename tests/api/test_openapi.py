@@ -17,6 +17,7 @@ from api.schemas import (
     datasets,
     jobs,
     keys,
+    model_aliases,
     models,
     predictions,
     storage,
@@ -32,7 +33,7 @@ SHAPES: dict[str, type[BaseModel]] = {
     name: shape
     for module in (
         *(architectures, common, dataset_images, datasets, jobs, keys),
-        *(models, predictions, storage, system, uploads, webhooks, workers),
+        *(model_aliases, models, predictions, storage, system, uploads, webhooks, workers),
     )
     for name, shape in vars(module).items()
     if isinstance(shape, type) and issubclass(shape, BaseModel)

@@ -44,7 +44,8 @@ def database_url(request: pytest.FixtureRequest) -> str:
         return str(request.getfixturevalue("sqlite_url"))
     url = str(request.getfixturevalue("migrated_postgresql"))
     with psycopg.connect(url) as connection:
-        connection.execute("DELETE FROM evaluation; DELETE FROM model; DELETE FROM job; DELETE FROM dataset")
+        for table in ("idempotency", "model_alias", "evaluation", "model", "job", "dataset"):
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608
     return url
 
 

@@ -17,12 +17,6 @@ from tests.store.helpers import do
 ANSWER = Answer(202, {"Location": "/v1/jobs/job_a"}, '{"id":"job_a"}', "f")
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_kept(database: Database) -> None:
-    """PostgreSQL's database is shared by the tests."""
-    database.run(lambda session: session.query(Idempotency).delete())
-
-
 def asked(holder: str, fingerprint: str = "f", operation: str = "create_job", key: str = "k") -> Asked:
     return Asked(DEFAULT_PROJECT, operation, key, holder, fingerprint)
 

@@ -36,15 +36,15 @@ def test_imported_weights_are_a_model_without_job_metrics_and_graph(database: Da
         assert found.extra == {"from": "a friend"}
         assert [a.name for a in models.artifacts(session, DEFAULT_PROJECT, made.id)] == ["model.safetensors"]
         with pytest.raises(ModelCannotPredict):
-            models.require_graph(session, DEFAULT_PROJECT, made.id)
+            models.with_graph(session, DEFAULT_PROJECT, made.id)
         with pytest.raises(ModelNotFound):
-            models.require_graph(session, "prj_other", made.id)
+            models.with_graph(session, "prj_other", made.id)
 
 
 def test_a_trained_model_can_predict(database: Database) -> None:
     made = do(database, models.finish_training, take(database, queue_training(database).id), model=WHOLE)
     with database.read() as session:
-        models.require_graph(session, DEFAULT_PROJECT, made.id)
+        models.with_graph(session, DEFAULT_PROJECT, made.id)
 
 
 def test_a_job_starts_only_from_a_model_of_its_project(database: Database) -> None:
