@@ -16,6 +16,7 @@ from api.routes import (
     architectures,
     dataset_images,
     datasets,
+    evaluations,
     jobs,
     keys,
     model_aliases,
@@ -32,7 +33,9 @@ from api.settings import Settings
 from store.settings import read
 
 # They count the bytes of their bodies themselves.
-_STREAMING = re.compile(r"/v1/datasets|/v1/uploads(/[^/]+)?|/v1/models|/v1/models/[^/]+/predict")
+_STREAMING = re.compile(
+    r"/v1/datasets|/v1/evaluations|/v1/uploads(/[^/]+)?|/v1/models|/v1/models/[^/]+/predict"
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -73,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs,
         models,
         model_aliases,
+        evaluations,
         predictions,
         webhooks,
         keys,

@@ -100,6 +100,12 @@ AliasName = Annotated[
         examples=["production"],
     ),
 ]
+EvaluationId = Annotated[
+    str,
+    Path(
+        pattern=f"^evl_{_ID}", description="Id of an evaluation.", examples=["evl_01jz4mp2q7r9s1t3v5w7x9y1z4"]
+    ),
+]
 WebhookId = Annotated[
     str,
     Path(pattern=f"^whk_{_ID}", description="Id of a webhook.", examples=["whk_01jz4m7w9x1y3z5a7b9c1d3e5f"]),

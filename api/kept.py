@@ -1,13 +1,15 @@
-"""What was read of datasets, kept: the columns of their indexes and the directories of their archives.
+"""What was read of blobs, kept: indexes and archives of datasets, and reports of evaluations.
 
-Both come from blobs known by their content, so that what is kept never grows old.
+They are known by their content, so that what is kept never grows old.
 """
 
 import mmap
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import orjson
 
 from detector.data import catalogue
 from detector.data.archive import Archive, open_archive
@@ -17,6 +19,7 @@ from store.blobs import Blobs
 T = TypeVar("T")
 _CATALOGUES_BYTES = 128 << 20
 _ARCHIVES_MEMBERS = 250_000
+_REPORTS_BYTES = 64 << 20  # parsed, they take some times that
 
 
 class Kept(Generic[T]):
@@ -68,6 +71,22 @@ def catalogues(blobs: Blobs) -> Kept[Catalogue]:
             return catalogue.read(index)
 
     return Kept(load, lambda one: one.nbytes, _CATALOGUES_BYTES)
+
+
+def reports(blobs: Blobs) -> Kept[dict[str, Any]]:
+    """Reports of evaluations (`detector.evaluate.report`), by the key of the JSON."""
+
+    def load(key: str) -> dict[str, Any]:
+        with blobs.open(key) as file:
+            found: dict[str, Any] = orjson.loads(file.read())
+        return found
+
+    # A report is as large as its curves and its confusion matrix.
+    def cost(report: dict[str, Any]) -> int:
+        classes = len(report["classes"])
+        return 10_000 + 6_000 * classes + 2 * classes * classes
+
+    return Kept(load, cost, _REPORTS_BYTES)
 
 
 def archives(blobs: Blobs) -> Kept[Archive]:

@@ -13,7 +13,7 @@ from api.access import KeyInvalid, KeyMissing, ScopeMissing
 from api.errors import MEDIA_TYPE, Invalid, phrase, status_of
 from api.idempotency import REPLAYED
 from api.rates import RateLimited
-from api.schemas import datasets, jobs, models, uploads
+from api.schemas import datasets, evaluations, jobs, models, uploads
 from api.schemas.common import Problem, Shape
 from store.errors import IdempotencyMismatch, RequestInProgress, Unavailable
 
@@ -36,6 +36,10 @@ TAGS = [
         "name": "model aliases",
         "description": "Names such as `production`, which mean one model now and may mean another one later.",
     },
+    {
+        "name": "evaluations",
+        "description": "Models, or detections of any program, measured on a split of a dataset.",
+    },
     {"name": "predictions", "description": "Detections on images."},
     {
         "name": "webhooks",
@@ -49,6 +53,7 @@ _OWN_EXAMPLES = {
     ("create_dataset", "202"): datasets.NEW_EXAMPLE,
     ("create_upload", "201"): uploads.NEW_EXAMPLE,
     ("create_job", "202"): jobs.NEW_EXAMPLE,
+    ("create_evaluation", "202"): evaluations.NEW_EXAMPLE,
     ("create_model", "201"): models.IMPORTED_EXAMPLE,
 }
 BINARY = {"type": "string", "format": "binary"}
@@ -126,7 +131,13 @@ def _add_components(schema: dict[str, Any]) -> None:
     components = schema.setdefault("components", {})
     _, definitions = models_json_schema(
         # Named by hand in a description, so that FastAPI does not know them.
-        [(Problem, "serialization"), (datasets.DatasetFromUpload, "validation")],
+        [
+            (Problem, "serialization"),
+            (datasets.DatasetFromUpload, "validation"),
+            (evaluations.EvaluationCreate, "validation"),
+            (evaluations.DetectionsFile, "serialization"),
+            (evaluations.GroundTruthFile, "serialization"),
+        ],
         ref_template="#/components/schemas/{model}",
     )
     components.setdefault("schemas", {}).update(definitions["$defs"])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
@@ -40,6 +41,7 @@ class Services:
     parts: Parts
     catalogues: Kept[Catalogue]
     archives: Kept[Archive]
+    reports: Kept[dict[str, Any]]
     pictures: BoundedPool
     hints: Hints
     models: ModelCache[tuple[str, str]]  # by project and id
@@ -85,6 +87,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             Parts(Path(settings.blobs)),
             kept.catalogues(blobs),
             kept.archives(blobs),
+            kept.reports(blobs),
             pictures,
             hints,
             models,

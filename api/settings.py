@@ -60,6 +60,8 @@ class Settings(StoreSettings):
     """After so long without a byte, a part of a resumable upload has ended."""
     weights_limit_bytes: int = Field(2 * 1024 * MIB, gt=0)
     """Largest file of weights to import."""
+    detections_limit_bytes: int = Field(128 * MIB, gt=0)
+    """Largest file of detections to evaluate."""
     body_limit_bytes: int = Field(1 * MIB, gt=0)
     """Largest body of every other request, such as the config of a job."""
 

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from detector.config import TrainConfig
 from detector.console import LoggedEvents, coco_table, log, of_masks
-from detector.errors import ConfigInvalid, DatasetInvalid, DetectorError, StorageFull
+from detector.errors import ConfigInvalid, DatasetInvalid, DetectorError, ModelInvalid, StorageFull
 from detector.events import (
     EXIT_COMPLETE,
     EXIT_FAILED,
@@ -38,6 +38,7 @@ from detector.threads import wait_without_spinning
 if TYPE_CHECKING:
     from detector.data.records import DatasetIndex
     from detector.evaluate.run import Course
+    from detector.runtime import ModelCard
 
 
 _POLITE = 5  # of an evaluation beside a training: it takes the time that the training leaves
@@ -178,16 +179,12 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _evaluate_model(options: argparse.Namespace) -> int:
-    from detector import artifacts
-    from detector.data.loading import EvaluationSet
     from detector.data.materialise import load
     from detector.evaluate.classes import match_classes
     from detector.evaluate.coco import ground_truth
     from detector.evaluate.run import Course, check_classes, require_images
-    from detector.evaluate.split import detect, detect_one_by_one
-    from detector.runtime import OnnxDetector
 
-    card = artifacts.read_card(options.model)
+    card = _card(options.model)
     with tempfile.TemporaryDirectory() as scratch:
         data = _dataset(options.data, Path(scratch) / "dataset")
         index = load(data)
@@ -197,15 +194,22 @@ def _evaluate_model(options: argparse.Namespace) -> int:
         matched = match_classes(card.classes, index.categories)
         for warning in matched.warnings:
             _warn(options, "classes_differ", warning)
-        evaluation_set = EvaluationSet(data, images, card.input)
         course = Course(options.writer, len(images))
         course.phase()
         if options.engine == "torch":
+            from detector import artifacts
+            from detector.data.loading import EvaluationSet
+            from detector.evaluate.split import detect
+
             detector, _ = artifacts.load_model(options.model)
+            evaluation_set = EvaluationSet(data, images, card.input)
             found = detect(detector, evaluation_set, matched.ids, batch_size=8, between_batches=course.alive)
         else:
-            onnx = OnnxDetector(options.model / artifacts.GRAPH, card, threads=_cores())
-            found = detect_one_by_one(onnx, evaluation_set, matched.ids, after_image=course.image)
+            from detector.evaluate.served import detect_one_by_one
+            from detector.runtime import OnnxDetector
+
+            onnx = OnnxDetector(options.model / "model.onnx", card, threads=_cores())
+            found = detect_one_by_one(onnx, data, images, matched.ids, after_image=course.image)
     # A class that the dataset lacks cannot be right or wrong there.
     found = [one for one in found if one["category_id"] != matched.unknown]
     _measure(
@@ -217,6 +221,16 @@ def _evaluate_model(options: argparse.Namespace) -> int:
         warnings=matched.warnings,
     )
     return EXIT_COMPLETE
+
+
+def _card(folder: Path) -> "ModelCard":
+    """`model.json` of an artifacts folder. Raises ModelInvalid."""
+    from detector.runtime import ModelCard
+
+    try:
+        return ModelCard.model_validate_json((folder / "model.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelInvalid(f"model.json cannot be read: {error}") from error
 
 
 def _evaluate_results(options: argparse.Namespace) -> int:

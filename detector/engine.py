@@ -31,7 +31,8 @@ from detector.errors import CheckpointCorrupt, ConfigInvalid, DatasetInvalid, De
 from detector.evaluate.by_image import by_image
 from detector.evaluate.coco import CocoMetrics, evaluate, evaluate_with_masks, evaluation, ground_truth
 from detector.evaluate.model_report import Split, model_report, other_split
-from detector.evaluate.split import CocoResults, detect
+from detector.evaluate.served import CocoResults
+from detector.evaluate.split import detect
 from detector.events import CheckpointEvent, EventWriter, MetricEvent, NoticeEvent, PhaseEvent
 from detector.files import write_json, write_json_lines
 from detector.initial_weights import Given

@@ -140,12 +140,15 @@ def get(session: Session, project_id: str, evaluation_id: str) -> tuple[Evaluati
     return row[0], row[1]
 
 
-def of_claim(session: Session, claim: Claim) -> Evaluation:
-    """The evaluation that this job makes. Raises `EvaluationNotFound`."""
+def given(session: Session, claim: Claim) -> EvaluationFile:
+    """The detections that this job is to measure. Raises `EvaluationNotFound`, `EvaluationFileNotFound`."""
     row = _of_job(session, claim.job_id)
     if row is None:
         raise EvaluationNotFound
-    return row
+    found = session.get(EvaluationFile, (row.id, DETECTIONS))
+    if found is None:
+        raise EvaluationFileNotFound
+    return found
 
 
 def list_(
@@ -182,9 +185,9 @@ def file(session: Session, project_id: str, evaluation_id: str, name: str) -> Ev
     """Raises `EvaluationNotFound`, `EvaluationNotReady` before its job has succeeded, and
     `EvaluationFileNotFound` for what an earlier version did not make."""
     _, job = get(session, project_id, evaluation_id)
-    found = session.get(EvaluationFile, (evaluation_id, name))
-    if found is None and job is not None and job.status is not JobStatus.SUCCEEDED:
+    if job is not None and job.status is not JobStatus.SUCCEEDED:
         raise EvaluationNotReady(f"The job of this evaluation is {job.status}; this comes with its success.")
+    found = session.get(EvaluationFile, (evaluation_id, name))
     if found is None:
         raise EvaluationFileNotFound
     return found

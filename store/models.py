@@ -21,9 +21,11 @@ from store.ids import new_id
 from store.jobs import Claim
 from store.metadata import having
 from store.paging import Order, Page, page
-from store.tables import FINISHED, Artifact, Evaluation, Job, Model
+from store.tables import FINISHED, Artifact, Evaluation, EvaluationFile, Job, Model
 
 WEIGHTS, GRAPH = "model.safetensors", "model.onnx"
+# What a training leaves that is its evaluation's as well.
+_MEASURED = ("report.json", "detections.json", "ground_truth.json", "images.jsonl")
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,19 @@ def finish_training(
     for artifact in model.artifacts:
         session.add(Artifact(model_id=row.id, **vars(artifact)))
     if model.evaluation is not None:
-        session.add(
-            Evaluation(
-                id=new_id("evl"),
-                project_id=claim.project_id,
-                model_id=row.id,
-                job_id=claim.job_id,
-                dataset_id=claim.dataset_id,
-                **vars(model.evaluation),
-            )
+        evaluation = Evaluation(
+            id=new_id("evl"),
+            project_id=claim.project_id,
+            model_id=row.id,
+            job_id=claim.job_id,
+            dataset_id=claim.dataset_id,
+            **vars(model.evaluation),
         )
+        session.add(evaluation)
+        session.flush()
+        for artifact in model.artifacts:
+            if artifact.name in _MEASURED:
+                session.add(EvaluationFile(evaluation_id=evaluation.id, **vars(artifact)))
     session.flush()
     session.refresh(row)
     return row

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from store import evaluations, models
-from store.errors import BlobCorrupt, BlobNotFound, Conflict, NotFound
+from store.errors import BlobCorrupt, BlobNotFound, NotFound
 from store.jobs import Claim
 from worker.failures import JobFailed
 from worker.files import dataset_folder, dataset_index, shipped
@@ -59,10 +59,9 @@ class Evaluate(Kind):
         destination = run / evaluations.DETECTIONS
         try:
             with shop.database.read() as session:
-                row = evaluations.of_claim(session, claim)
-                file = evaluations.file(session, claim.project_id, row.id, evaluations.DETECTIONS)
+                file = evaluations.given(session, claim)
             shop.blobs.fetch(file.blob, destination, file.sha256)
-        except (NotFound, Conflict, BlobNotFound, BlobCorrupt) as error:
+        except (NotFound, BlobNotFound, BlobCorrupt) as error:
             raise JobFailed(
                 "results_invalid", f"The detections cannot be had: {error}", "Upload them again."
             ) from error

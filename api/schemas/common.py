@@ -71,6 +71,8 @@ class JobProblem(Shape):
     """What to do about it, where something can be done."""
     log_tail: str | None = None
     """The last lines of the log."""
+    errors: list[ProblemError] = []
+    """Each thing wrong with an uploaded file, where there are several."""
 
 
 class Identified(Shape):

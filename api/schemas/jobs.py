@@ -157,6 +157,7 @@ EXAMPLE: Example = {
         "last": {"step": 90, "epoch": 3.46, "loss": 3.21, "lr": 0.018, "AP": 0.212, "AP50": 0.431},
     },
     "model_id": None,
+    "evaluation_id": None,
     "error": None,
     "priority": 0,
     "created_at": "2026-11-22T15:05:05.123Z",
@@ -186,7 +187,7 @@ class JobView(Identified):
     id: str
     object: Literal["job"] = "job"
     kind: JobKind
-    """`train`, or `validate`: made by the upload of a dataset."""
+    """`train`; `evaluate`, made by an evaluation; or `validate`, made by the upload of a dataset."""
     status: JobStatus
     """Closed set; `succeeded`, `failed` and `cancelled` are final."""
     status_reason: str | None
@@ -218,6 +219,8 @@ class JobView(Identified):
     metrics: JobMetricsView
     model_id: str | None
     """The model it has made."""
+    evaluation_id: str | None
+    """The evaluation it makes, or of a training has made."""
     error: JobProblem | None
     """Why it failed; of a queued job, why its last attempt ended."""
     priority: int
@@ -461,6 +464,7 @@ def view(row: Job, found: Overview) -> JobView:
             "resolved_config": row.resolved_config,
             "metrics": JobMetricsView.of(found),
             "model_id": found.model_id,
+            "evaluation_id": found.evaluation_id,
             "error": row.error,
             "priority": row.priority,
             "created_at": row.created_at,

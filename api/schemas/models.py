@@ -188,7 +188,7 @@ class ArtifactList(Shape):
     """Always false: a model has few files."""
 
 
-class EvaluationView(Shape):
+class ModelEvaluationView(Shape):
     """A model measured on a split of a dataset."""
 
     id: str
@@ -273,7 +273,7 @@ class ModelDetailView(ModelView):
         }
     )
 
-    evaluation: EvaluationView | None
+    evaluation: ModelEvaluationView | None
     """The evaluation at the end of its training."""
     artifacts: list[ArtifactView]
     """Its files, to be had at `/v1/models/{id}/artifacts/{name}`."""
@@ -287,7 +287,7 @@ class ModelDetailView(ModelView):
         return cls.model_validate(
             _fields(row)
             | {
-                "evaluation": None if evaluation is None else EvaluationView.of(evaluation),
+                "evaluation": None if evaluation is None else ModelEvaluationView.of(evaluation),
                 "artifacts": [ArtifactView.of(artifact) for artifact in artifacts],
                 "aliases": aliases,
             }

@@ -34,7 +34,7 @@ class WorkerView(Identified):
     name: str
     """As in the `worker` of the jobs it has."""
     queue: str
-    """`train`, or `ingest`: validations."""
+    """`train`, `evaluate`, or `ingest`: validations."""
     device: str
     """What it computes on."""
     host: str

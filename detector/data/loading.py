@@ -12,12 +12,12 @@ from torch.utils.data import Dataset
 
 from detector.config import Augmentation
 from detector.data.batches import Key
-from detector.data.materialise import image_path
+from detector.data.materialise import read_pixels
 from detector.data.mixing import mosaic, paste
 from detector.data.records import Annotation, Category, ImageRecord
 from detector.data.transforms import Augment, Augmented, sample_seed
-from detector.errors import DatasetInvalid, ImageInvalid
-from detector.images import InputSpec, decode, resize
+from detector.errors import DatasetInvalid
+from detector.images import InputSpec, resize
 
 Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
 
@@ -191,14 +191,5 @@ def objects(image: ImageRecord, categories: Sequence[Category]) -> tuple[Tensor,
 
 
 def read_image(directory: Path, image: ImageRecord) -> Pixels:
-    """The decoded image (H, W, 3), writable, as torch wants it.
-
-    Raises DatasetInvalid, naming the image, when it is missing or broken.
-    """
-    path = image_path(directory, image)
-    try:
-        return np.require(decode(path.read_bytes()), requirements="W")
-    except OSError as error:
-        raise DatasetInvalid(f"{image.file_name}: cannot be read: {error.strerror}.") from error
-    except ImageInvalid as error:
-        raise DatasetInvalid(f"{image.file_name}: {error.message}", hint=error.hint) from error
+    """The decoded image (H, W, 3), writable, as torch wants it. Raises DatasetInvalid."""
+    return np.require(read_pixels(directory, image), requirements="W")

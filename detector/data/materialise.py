@@ -6,10 +6,13 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from detector.data.archive import open_archive
 from detector.data.records import DatasetIndex, ImageRecord
-from detector.errors import DatasetInvalid
+from detector.errors import DatasetInvalid, ImageInvalid
+from detector.images import decode
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
@@ -57,6 +60,19 @@ def image_path(destination: Path, image: ImageRecord) -> Path:
     """Where the bytes of an image of the index are."""
     suffix = PurePosixPath(image.file_name).suffix.lower()
     return destination / "images" / f"{image.id:08d}{suffix if suffix in _SUFFIXES else '.img'}"
+
+
+def read_pixels(destination: Path, image: ImageRecord) -> NDArray[np.uint8]:
+    """An image of the index, decoded (H, W, 3).
+
+    Raises DatasetInvalid, naming the image, when it is missing or broken.
+    """
+    try:
+        return decode(image_path(destination, image).read_bytes())
+    except OSError as error:
+        raise DatasetInvalid(f"{image.file_name}: cannot be read: {error.strerror}.") from error
+    except ImageInvalid as error:
+        raise DatasetInvalid(f"{image.file_name}: {error.message}", hint=error.hint) from error
 
 
 def _is_complete(destination: Path) -> bool:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from detector.data.loading import EvaluationSet
 from detector.data.records import ImageRecord
 from detector.evaluate.overlap import iou
-from detector.evaluate.split import CocoResults, detect
+from detector.evaluate.served import CocoResults
+from detector.evaluate.split import detect
 from detector.evaluate.suppression import COVERED
 from detector.models import Detector
 from detector.models.candidates import without_suppression

@@ -42,6 +42,7 @@ def settings(tmp_path: Path, migrated: Path) -> Settings:
         min_free_bytes=0,
         upload_limit_bytes=3_000_000,
         body_limit_bytes=20_000,
+        detections_limit_bytes=50_000,
         predict_body_limit_bytes=500_000,
         predict_pixel_limit=1_000_000,
         event_poll_seconds=0.02,

@@ -15,6 +15,7 @@ from api.schemas import (
     common,
     dataset_images,
     datasets,
+    evaluations,
     jobs,
     keys,
     model_aliases,
@@ -32,7 +33,7 @@ PROBLEM = "application/problem+json"
 SHAPES: dict[str, type[BaseModel]] = {
     name: shape
     for module in (
-        *(architectures, common, dataset_images, datasets, jobs, keys),
+        *(architectures, common, dataset_images, datasets, evaluations, jobs, keys),
         *(model_aliases, models, predictions, storage, system, uploads, webhooks, workers),
     )
     for name, shape in vars(module).items()

@@ -1,0 +1,77 @@
+"""A stored file as an answer: whole or in part, known by its SHA-256."""
+
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+
+from api.negotiation import asked_range, digest_header, unchanged
+from api.openapi import BINARY, Responses
+from store.blobs import Blobs
+
+_CHUNK = 1 << 20
+
+RESPONSES: Responses = {
+    200: {
+        "description": "The whole file.",
+        "content": {"application/octet-stream": {"schema": BINARY}},
+        "headers": {
+            "ETag": {"description": "The file's SHA-256.", "schema": {"type": "string"}},
+            "Repr-Digest": {"description": "The file's SHA-256 (RFC 9530).", "schema": {"type": "string"}},
+            "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
+        },
+    },
+    206: {
+        "description": "The part asked for in Range.",
+        "content": {"application/octet-stream": {"schema": BINARY}},
+        "headers": {
+            "Content-Range": {"description": "Which part of how much.", "schema": {"type": "string"}}
+        },
+    },
+    304: {"description": "The file is the one named in If-None-Match."},
+}
+"""What a route that answers with a file may say; as JSON it names `application/json` besides."""
+
+
+class StoredFile(Protocol):
+    """A row that names a file."""
+
+    name: str
+    media_type: str
+    blob: str
+    sha256: str
+    bytes: int
+
+
+def answer(request: Request, blobs: Blobs, row: StoredFile) -> Response:
+    """The file, the part that Range asks for, or 304. Raises `RangeNotSatisfiable`."""
+    etag = f'"{row.sha256}"'
+    headers = {
+        "ETag": etag,
+        "Repr-Digest": digest_header(row.sha256),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="{row.name}"',
+        "Content-Security-Policy": "sandbox",
+    }
+    if unchanged(request, etag):
+        return Response(None, 304, headers)
+    part = asked_range(request, row.bytes, etag)
+    start, end = part or (0, row.bytes)
+    headers["Content-Length"] = str(end - start)
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.bytes}"
+    file = blobs.open(row.blob)
+    return StreamingResponse(_read(file, start, end), 206 if part else 200, headers, row.media_type)
+
+
+def _read(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    with file:
+        file.seek(start)
+        while start < end:
+            chunk = file.read(min(_CHUNK, end - start))
+            if not chunk:
+                raise EOFError("the blob is shorter than its row says")
+            start += len(chunk)
+            yield chunk
