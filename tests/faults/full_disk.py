@@ -139,7 +139,7 @@ def _round(deployment: OnSmallDisk, dataset: str, rng: random.Random, *, real: b
         if deployment.trainer_of(worker, job) is not None:
             wrong.append("a trainer runs on the full disk")
         told = deployment.ask("SELECT blocked FROM worker WHERE queue = 'train'")
-        blocked = str(told[0].blocked or "") if told else ""
+        blocked = str(told[0].blocked or "").replace(str(deployment.data), "data") if told else ""
         # The logs are on the full disk, and so is SQLite: neither takes a word.
         if not blocked and not deployment.database.is_sqlite:
             wrong.append("the worker does not say why it claims nothing")

@@ -35,7 +35,7 @@ def test_partitions_give_no_job_two_trainers_at_once() -> None:
     assert outcome.counted.total() == 3
 
 
-@pytest.mark.long  # a minute and a half, and not yet the same on every machine
+@pytest.mark.slow
 @pytest.mark.acceptance
 def test_a_disk_that_is_full_during_a_checkpoint_costs_time_and_nothing_else() -> None:
     try:
