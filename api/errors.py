@@ -41,6 +41,7 @@ from store.errors import (
     WebhookNotFound,
     WorkerNotFound,
 )
+from store.secrets import redacted
 
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
