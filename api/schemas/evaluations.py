@@ -566,7 +566,7 @@ class ThresholdSweepView(Shape):
                     "evaluation_id": _EVALUATION_ID,
                     "thresholds": [0.0, 0.5, 1.0],
                     "all": _SWEEP,
-                    "per_class": [{"id": 2} | _SWEEP],
+                    "per_class": [_SWEEP | {"id": 2}],
                     "operating_points": {
                         "chosen_on": "the same images",
                         "iou_threshold": 0.5,
