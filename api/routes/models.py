@@ -1,15 +1,15 @@
 """Models: import, list, read, change, download their files, delete."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
-from api import imports
+from api import files, imports
 from api.dependencies import (
     METADATA_FILTER,
     After,
@@ -24,7 +24,6 @@ from api.dependencies import (
     ServicesDep,
 )
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupported, RangeNotSatisfiable
-from api.negotiation import asked_range, digest_header, unchanged
 from api.openapi import BINARY, problems
 from api.schemas.common import MOST_METADATA, ProblemError
 from api.schemas.models import (
@@ -50,7 +49,6 @@ from store.models import NewArtifact
 from store.tables import Model
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
-_CHUNK = 1 << 20
 
 
 def _import_description() -> dict[str, Any]:
@@ -256,28 +254,7 @@ def list_artifacts(model_id: ModelReference, database: DatabaseDep, project: Pro
         ModelNotFound,
         ArtifactNotFound,
         RangeNotSatisfiable,
-        also={
-            200: {
-                "description": "The whole file.",
-                "content": {"application/octet-stream": {"schema": BINARY}},
-                "headers": {
-                    "ETag": {"description": "The file's SHA-256.", "schema": {"type": "string"}},
-                    "Repr-Digest": {
-                        "description": "The file's SHA-256 (RFC 9530).",
-                        "schema": {"type": "string"},
-                    },
-                    "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
-                },
-            },
-            206: {
-                "description": "The part asked for in Range.",
-                "content": {"application/octet-stream": {"schema": BINARY}},
-                "headers": {
-                    "Content-Range": {"description": "Which part of how much.", "schema": {"type": "string"}}
-                },
-            },
-            304: {"description": "The file is the one named in If-None-Match."},
-        },
+        also=files.RESPONSES,
     ),
 )
 def get_artifact(
@@ -293,24 +270,7 @@ def get_artifact(
     """A file never changes under its name and ETag, so a broken download may go on with Range."""
     with services.database.read() as session:
         row = models.artifact(session, project, models.resolve(session, project, model_id).id, name)
-    etag = f'"{row.sha256}"'
-    headers = {
-        "ETag": etag,
-        "Repr-Digest": digest_header(row.sha256),
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
-        "Content-Disposition": f'attachment; filename="{row.name}"',
-        "Content-Security-Policy": "sandbox",
-    }
-    if unchanged(request, etag):
-        return Response(None, 304, headers)
-    part = asked_range(request, row.bytes, etag)
-    start, end = part or (0, row.bytes)
-    headers["Content-Length"] = str(end - start)
-    if part:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.bytes}"
-    file = services.blobs.open(row.blob)
-    return StreamingResponse(_read(file, start, end), 206 if part else 200, headers, row.media_type)
+    return files.answer(request, services.blobs, row)
 
 
 def _merged(patch: Mapping[str, str | None] | None, before: dict[str, str]) -> dict[str, str]:
@@ -336,14 +296,3 @@ def _detail(session: Session, project: str, row: Model) -> ModelDetailView:
         models.artifacts(session, project, row.id),
         aliases.of_model(session, row.id),
     )
-
-
-def _read(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    with file:
-        file.seek(start)
-        while start < end:
-            chunk = file.read(min(_CHUNK, end - start))
-            if not chunk:
-                raise EOFError("the blob is shorter than its row says")
-            start += len(chunk)
-            yield chunk

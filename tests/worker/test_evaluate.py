@@ -29,9 +29,9 @@ Row = Callable[..., Job]
 
 @pytest.fixture
 def settings(settings: WorkerSettings) -> WorkerSettings:
-    # On a busy machine a process may take its time to import what it needs.
-    command = [sys.executable, "-m", "detector"]
-    return settings.model_copy(update={"detector_command": command, "stall_seconds": 600.0})
+    # On a busy machine a process may take its time to import what it needs, and a heartbeat its.
+    patience = {"stall_seconds": 600.0, "lease_seconds": 120.0, "lease_margin_seconds": 10.0}
+    return settings.model_copy(update={"detector_command": [sys.executable, "-m", "detector"], **patience})
 
 
 def picture(red: tuple[int, int, int, int] | None) -> bytes:
