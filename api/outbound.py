@@ -26,11 +26,11 @@ def check_url(url: str, *, allow_private: bool) -> None:
 
     `allow_private` permits plain http and every address: for an operator whose receivers are in the house.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
-    except ValueError:
-        raise TargetRefused("The port is no number.") from None
+    except ValueError as error:  # a bracket without its other one, a port that is no number
+        raise TargetRefused(f"The URL cannot be read: {str(error)[:100]}.") from None
     if parts.scheme != "https" and not (allow_private and parts.scheme == "http"):
         raise TargetRefused("The URL must begin with https://.")
     if not parts.hostname or parts.username is not None or parts.password is not None or parts.fragment:

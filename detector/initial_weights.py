@@ -141,7 +141,7 @@ def read_origin(card: Path) -> Origin:
     try:
         said = json.loads(card.read_bytes())
         return origin_of(said["architecture"], said["classes"], said.get("config") or {})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsInvalid(f"{card} does not say what its weights are of: {error!r}.") from error
 
 
