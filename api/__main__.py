@@ -5,6 +5,7 @@ import sys
 
 import uvicorn
 
+from api import logs
 from api.app import create_app
 from api.settings import ListenRefused, Settings, check_listen
 from store.errors import SettingsInvalid
@@ -13,9 +14,7 @@ from store.settings import read
 
 def main() -> int:
     """Serves until SIGTERM. 1 when a setting is wrong or the address is open to strangers."""
-    logging.basicConfig(
-        level="INFO", stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure()
     try:
         settings = read(Settings)
         check_listen(settings)
@@ -29,6 +28,7 @@ def main() -> int:
         host=settings.host,
         port=settings.port,
         log_config=None,
+        access_log=False,  # it would log queries; see api.logs
         server_header=False,
         timeout_graceful_shutdown=5,
     )

@@ -2,6 +2,7 @@
 happens."""
 
 import re
+import time
 from collections.abc import Mapping
 
 from anyio import to_thread
@@ -10,12 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
-from api import access, errors
+from api import access, errors, logs
 from api.access import Caller, KeyInvalid, KeyMissing
 from api.errors import Refusal
 from api.services import Services
 from store import keys
 from store.errors import StoreError
+from store.secrets import redacted
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -36,11 +38,13 @@ class RequestContext:
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
+        begun = time.monotonic()
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                logs.answered(scope, message["status"], time.monotonic() - begun)
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 headers.setdefault("X-Content-Type-Options", "nosniff")
@@ -141,4 +145,5 @@ def _request_id(scope: Scope) -> str:
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode(
         "latin-1"
     )
-    return given if _ACCEPTED_ID.fullmatch(given) else f"req_{str(ULID()).lower()}"
+    is_plain = _ACCEPTED_ID.fullmatch(given) and redacted(given) == given
+    return given if is_plain else f"req_{str(ULID()).lower()}"

@@ -152,7 +152,8 @@ def is_gone(error: BaseException) -> bool:
 
 def new_engine(url: URL, **options: Any) -> Engine:
     """An engine whose JSON holds no NaN."""
-    return create_engine(url, json_serializer=to_json, **options)
+    # What is written, secrets included, is no part of an error's message: those are logged.
+    return create_engine(url, json_serializer=to_json, hide_parameters=True, **options)
 
 
 def _postgresql_engine(url: URL) -> Engine:
