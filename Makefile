@@ -13,10 +13,12 @@ RUNS ?= 2000
 STEPS ?= 60
 SEED ?= 1
 FAULTS ?= 300
+REQUESTS ?= 20000
+SECONDS ?= 60
 # A file's tests stay together, the long files of tests/acceptance come first.
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up test table machine faults lint bench format lock clean
+.PHONY: help setup demo up test table machine faults hostile lint bench format lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,6 +57,14 @@ faults: $(READY) ## Break the real service in every way, most of two hours; repo
 	done; for battery in cancels kills partitions full_disk; do \
 		$(BIN)/python -m tests.faults.$$battery --seed $(SEED) --report docs/faults/$$battery.md || failed=1; \
 	done; exit $$failed
+
+hostile: $(READY) ## Send everything hostile to the real service: corpus, schemathesis, atheris (an hour; SECONDS=60 SEED=1)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group fuzz || echo "atheris cannot be installed here"
+	@failed=0; \
+	$(BIN)/python -m tests.hostile || failed=1; \
+	$(BIN)/python -m tests.hostile.schema --requests $(REQUESTS) --seed $(SEED) || failed=1; \
+	$(BIN)/python -m tests.hostile.fuzz --seconds $(SECONDS) || failed=1; \
+	exit $$failed
 
 lint: $(READY) ## Check style, types and the imports between rooms
 	$(BIN)/ruff check .

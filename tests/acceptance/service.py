@@ -40,8 +40,11 @@ def is_there(process: psutil.Process) -> bool:
 class RunningService:
     """Use as a context manager; `stop` ends it before."""
 
-    def __init__(self, data: Path, *, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, *, environment: dict[str, str] | None = None, start_seconds: float = 60.0
+    ) -> None:
         self.data = data
+        self._start_seconds = start_seconds
         self.port = free_port()
         # Few threads: two trainings of the same seed are then equal on a busy machine too.
         self._environment = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
@@ -60,7 +63,7 @@ class RunningService:
                 start_new_session=True,
             )
         try:
-            self.until(lambda: self._answers() or self.parent.poll() is not None, 60)
+            self.until(lambda: self._answers() or self.parent.poll() is not None, self._start_seconds)
             assert self.parent.poll() is None, log.read_text()
         except BaseException:
             self.__exit__()

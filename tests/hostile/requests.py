@@ -28,6 +28,8 @@ class RequestCase:
     statuses: frozenset[int]
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    malformed: bool = False
+    """It is no HTTP: a real server refuses it before it comes to the application."""
 
 
 def request_cases() -> Iterator[RequestCase]:
@@ -271,7 +273,14 @@ def _headers() -> Iterator[RequestCase]:
     ):
         headers = {"Authorization": value}
         yield RequestCase(
-            "header", f"Authorization {value[:20]!r}", "GET", "/v1/jobs", frozenset((401,)), b"", headers
+            "header",
+            f"Authorization {value[:20]!r}",
+            "GET",
+            "/v1/jobs",
+            frozenset((401,)),
+            b"",
+            headers,
+            malformed=not value.isprintable(),
         )
 
 
@@ -338,7 +347,14 @@ def _forms() -> Iterator[RequestCase]:
 def _methods() -> Iterator[RequestCase]:
     for method in ("PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "X" * 50):
         for path in ("/v1/jobs", "/v1/datasets", "/healthz", "/v1"):
-            yield RequestCase("method", f"{method[:8]} {path}", method, path, frozenset((405, 400, 501)))
+            yield RequestCase(
+                "method",
+                f"{method[:8]} {path}",
+                method,
+                path,
+                frozenset((405, 400, 501)),
+                malformed=method == "X" * 50,  # httptools knows every method that there is
+            )
     for path in ("/", "/v2/jobs", "/v1/users", "/.env", "/.git/config", "/admin", "/v1//jobs", "/v1/jobs/"):
         yield RequestCase("method", path, "GET", path, frozenset((404, 405)))
 
