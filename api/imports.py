@@ -8,7 +8,7 @@ from fastapi import Request
 
 from api.bodies import Field, PartData, PartStart, counted, media_type, multipart
 from api.errors import Invalid, MediaTypeUnsupported
-from api.room import check_room
+from api.room import check_quota, check_room
 from api.schemas.common import ProblemError
 from api.schemas.models import ModelCreate
 from api.settings import Settings
@@ -45,11 +45,13 @@ class ScannedWeights:
         return self._scanner.tensors(self._staging.size)
 
 
-async def receive(request: Request, weights: ScannedWeights, settings: Settings) -> ModelCreate:
-    """Write the body's weights; what was said about them.
+async def receive(
+    request: Request, weights: ScannedWeights, settings: Settings, *, left: int | None = None
+) -> ModelCreate:
+    """Write the body's weights; what was said about them. `left` is what the quota allows.
 
     Raises `Invalid`, `MediaTypeUnsupported`, `BodyMalformed`, `BodyTooLarge`, `WeightsInvalid`,
-    `StorageFull`.
+    `StorageFull`, `StorageQuotaExceeded`.
     """
     given = Given()
     for name, value in request.query_params.multi_items():
@@ -57,9 +59,9 @@ async def receive(request: Request, weights: ScannedWeights, settings: Settings)
     kind = media_type(request)
     if kind in MEDIA_TYPES:
         given.checked(ModelCreate)  # before gigabytes arrive, not after
-        await _write(counted(request, settings.weights_limit_bytes), weights, settings)
+        await _write(counted(request, settings.weights_limit_bytes), weights, settings, left)
     elif kind == MULTIPART:
-        await _write(_file_part(request, given, settings), weights, settings)
+        await _write(_file_part(request, given, settings), weights, settings, left)
     else:
         raise MediaTypeUnsupported(
             f"The body must be {MEDIA_TYPES[0]} or {MULTIPART}, not {kind or 'without a Content-Type'}."
@@ -122,19 +124,22 @@ async def _file_part(request: Request, given: Given, settings: Settings) -> Asyn
             seen = True
 
 
-async def _write(chunks: AsyncIterator[bytes], weights: ScannedWeights, settings: Settings) -> None:
+async def _write(
+    chunks: AsyncIterator[bytes], weights: ScannedWeights, settings: Settings, left: int | None
+) -> None:
     buffer = bytearray()
     async for chunk in chunks:
         buffer += chunk
         # The first bytes tell at once what is no safetensors file.
         if len(buffer) >= _WRITE or weights.size == 0:
-            await to_thread.run_sync(_flush, weights, bytes(buffer), settings)
+            await to_thread.run_sync(_flush, weights, bytes(buffer), settings, left)
             buffer.clear()
     if buffer:
-        await to_thread.run_sync(_flush, weights, bytes(buffer), settings)
+        await to_thread.run_sync(_flush, weights, bytes(buffer), settings, left)
 
 
-def _flush(weights: ScannedWeights, data: bytes, settings: Settings) -> None:
+def _flush(weights: ScannedWeights, data: bytes, settings: Settings, left: int | None) -> None:
+    check_quota(left, weights.size + len(data))
     check_room(settings, len(data))
     weights.write(data)
 

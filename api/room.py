@@ -3,8 +3,11 @@
 import shutil
 from pathlib import Path
 
+from api.idempotency import Once
 from api.settings import Settings
-from store.errors import StorageFull
+from store import quotas
+from store.errors import StorageFull, StorageQuotaExceeded
+from store.sessions import Database
 
 
 def check_room(settings: Settings, size: int = 0) -> None:
@@ -16,3 +19,20 @@ def check_room(settings: Settings, size: int = 0) -> None:
             f"There is no room left: {free / 1e6:,.0f} MB are free, and "
             f"{settings.min_free_bytes / 1e6:,.0f} MB have to stay (HARMONICDET_MIN_FREE_BYTES)."
         )
+
+
+def bytes_left(database: Database, project: str, once: Once) -> int | None:
+    """How many bytes the project may still keep; None without a limit, and for a repeat: it keeps nothing."""
+    if once.was_answered:
+        return None
+    with database.read() as session:
+        return quotas.bytes_left(session, project)
+
+
+def check_quota(left: int | None, size: int) -> None:
+    """Raise `StorageQuotaExceeded` for more bytes than are `left`: before all of them have come.
+
+    What arrives is counted as if the project did not have it yet.
+    """
+    if left is not None and size > left:
+        raise StorageQuotaExceeded

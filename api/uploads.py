@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from api.bodies import Field, PartData, PartStart, counted, media_type, multipart
 from api.errors import BodyMalformed, Invalid, MediaTypeUnsupported, pointer
-from api.room import check_room
+from api.room import check_quota, check_room
 from api.schemas.common import Body, ProblemError
 from api.schemas.datasets import DatasetCreate, DatasetFromUpload
 from api.settings import Settings
@@ -68,10 +68,13 @@ class Given:
             raise Invalid("; ".join(f"{e.pointer}: {e.detail}" for e in errors[:3]), errors=errors) from None
 
 
-async def receive(request: Request, staging: Staging, settings: Settings) -> DatasetCreate:
-    """Write the archive of the body to `staging`; what was said about it.
+async def receive(
+    request: Request, staging: Staging, settings: Settings, *, left: int | None = None
+) -> DatasetCreate:
+    """Write the archive of the body to `staging`; what was said about it. `left` is what the quota allows.
 
-    Raises `Invalid`, `MediaTypeUnsupported`, `BodyMalformed`, `BodyTooLarge`, `StorageFull`.
+    Raises `Invalid`, `MediaTypeUnsupported`, `BodyMalformed`, `BodyTooLarge`, `StorageFull`,
+    `StorageQuotaExceeded`.
     """
     given = Given()
     for name, value in request.query_params.multi_items():
@@ -79,9 +82,9 @@ async def receive(request: Request, staging: Staging, settings: Settings) -> Dat
     given.checked(DatasetCreate)  # before gigabytes arrive, not after
     kind = media_type(request)
     if kind in ARCHIVES:
-        await _write(counted(request, settings.upload_limit_bytes), staging, settings)
+        await _write(counted(request, settings.upload_limit_bytes), staging, settings, left)
     elif kind == MULTIPART:
-        await _write(_archive_part(request, given, settings), staging, settings)
+        await _write(_archive_part(request, given, settings), staging, settings, left)
     else:
         raise MediaTypeUnsupported(
             f"The body must be {ARCHIVES[0]}, {MULTIPART} or {JSON}, not {kind or 'without a Content-Type'}."
@@ -132,18 +135,21 @@ async def _archive_part(request: Request, given: Given, settings: Settings) -> A
             seen = True
 
 
-async def _write(chunks: AsyncIterator[bytes], staging: Staging, settings: Settings) -> None:
+async def _write(
+    chunks: AsyncIterator[bytes], staging: Staging, settings: Settings, left: int | None
+) -> None:
     buffer = bytearray()
     async for chunk in chunks:
         buffer += chunk
         if len(buffer) >= _WRITE:
-            await to_thread.run_sync(_flush, staging, bytes(buffer), settings)
+            await to_thread.run_sync(_flush, staging, bytes(buffer), settings, left)
             buffer.clear()
     if buffer:
-        await to_thread.run_sync(_flush, staging, bytes(buffer), settings)
+        await to_thread.run_sync(_flush, staging, bytes(buffer), settings, left)
 
 
-def _flush(staging: Staging, data: bytes, settings: Settings) -> None:
+def _flush(staging: Staging, data: bytes, settings: Settings, left: int | None) -> None:
+    check_quota(left, staging.size + len(data))
     check_room(settings, len(data))
     staging.write(data)
 

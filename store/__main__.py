@@ -40,10 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("collect", help="delete blobs that nothing refers to any more")
     command.add_argument("--dry-run", action="store_true", help="only say which")
     command.set_defaults(act=_collect)
-    command = commands.add_parser("quotas", help="show or change how many jobs of a project wait and run")
+    command = commands.add_parser("quotas", help="show or change how much a project may have")
     command.add_argument("project", nargs="?", default=DEFAULT_PROJECT, help="its id (default: %(default)s)")
     command.add_argument("--max-queued-jobs", type=int, help="0 is no limit")
     command.add_argument("--max-running-jobs", type=int, help="0 is no limit")
+    command.add_argument("--max-bytes", type=int, help="to be kept for it; 0 is no limit")
     command.set_defaults(act=_quotas)
     return parser
 
@@ -69,13 +70,15 @@ def _collect(settings: StoreSettings, options: argparse.Namespace) -> None:
 
 
 def _quotas(settings: StoreSettings, options: argparse.Namespace) -> None:
-    given = {"max_queued_jobs": options.max_queued_jobs, "max_running_jobs": options.max_running_jobs}
+    given = {name: getattr(options, name) for name in ("max_queued_jobs", "max_running_jobs", "max_bytes")}
     database = Database(settings.database_url)
     try:
         found = database.run(lambda session: quotas.limit(session, options.project, **given))
+        with database.read() as session:
+            used = quotas.used(session, options.project)
     finally:
         database.dispose()
-    _say(json.dumps({"project": options.project} | vars(found)))
+    _say(json.dumps({"project": options.project, **vars(found), "bytes": used.total}))
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from store import jobs, webhooks
+from store import jobs, quotas, webhooks
 from store.clock import database_now
 from store.errors import DatasetImageNotFound, DatasetInUse, DatasetNotFound, Fenced, IdempotencyMismatch
 from store.ids import new_id
@@ -38,12 +38,17 @@ def create(
     archive_bytes: int,
     metadata: dict[str, str] | None = None,
     idempotency_key: str | None = None,
+    is_counted: bool = True,
 ) -> tuple[Dataset, Job]:
     """A dataset that is being validated, and the job that does it; or those the same key made within a day.
 
-    `archive` is the blob key of the zip. Raises `IdempotencyMismatch` when the key made something else.
+    `archive` is the blob key of the zip. Raises `IdempotencyMismatch` when the key made something else, and
+    `StorageQuotaExceeded`, after which the transaction must not be committed; a caller who looks at the
+    quota itself says that it `is_counted` not.
     """
     metadata = metadata or {}
+    if is_counted:
+        quotas.hold_bytes(session, project_id)
     dataset_id = new_id("ds")
     job_id = new_id("job")
     with session.begin_nested() as savepoint:
@@ -76,6 +81,8 @@ def create(
             # The key is taken: by the same upload, whose dataset is the answer, or by something else.
             savepoint.rollback()
         else:
+            if is_counted:
+                quotas.check_bytes(session, project_id)
             return _load(session, dataset_id), job
     earlier = jobs.find_idempotent(session, project_id, str(idempotency_key))
     if earlier is None or earlier.kind is not JobKind.VALIDATE or earlier.dataset_id is None:

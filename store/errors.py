@@ -232,6 +232,12 @@ class QuotaExceeded(Conflict):
     code = "quota_exceeded"
 
 
+class StorageQuotaExceeded(StoreError):
+    """This project would keep more bytes than it may; delete what is not needed any more."""
+
+    code = "storage_quota_exceeded"
+
+
 class IdempotencyMismatch(StoreError):
     """This Idempotency-Key was used before with another request."""
 

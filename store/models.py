@@ -8,7 +8,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from store import aliases, jobs
+from store import aliases, jobs, quotas
 from store.errors import (
     ArtifactNotFound,
     EvaluationNotFound,
@@ -23,7 +23,7 @@ from store.metadata import having
 from store.paging import Order, Page, page
 from store.tables import FINISHED, Artifact, Evaluation, EvaluationFile, Job, Model
 
-WEIGHTS, GRAPH = "model.safetensors", "model.onnx"
+WEIGHTS, GRAPH, MANIFEST = "model.safetensors", "model.onnx", "manifest.json"
 # What a training leaves that is its evaluation's as well.
 _MEASURED = ("report.json", "detections.json", "ground_truth.json", "images.jsonl")
 
@@ -124,7 +124,10 @@ def import_weights(
         architecture: name of the detector, or of a bare backbone.
         classes: of the detector, in the order of its labels; none of a bare backbone.
         config: `{"architecture": …}` of a detector, nothing of a bare backbone.
+
+    Raises `StorageQuotaExceeded`, after which the transaction must not be committed.
     """
+    quotas.hold_bytes(session, project_id)
     row = Model(
         id=new_id("mdl"),
         project_id=project_id,
@@ -140,6 +143,7 @@ def import_weights(
     session.flush()
     session.add(Artifact(model_id=row.id, **vars(weights)))
     session.flush()
+    quotas.check_bytes(session, project_id)
     session.refresh(row)
     return row
 

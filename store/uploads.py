@@ -18,7 +18,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from store import datasets, jobs
+from store import datasets, jobs, quotas
 from store.blobs import Blob, room
 from store.clock import database_now
 from store.errors import DatasetNotFound, UploadBusy, UploadNotFound, UploadsTooMany, UploadUsed
@@ -44,7 +44,7 @@ def create(
     """A new upload of `length` bytes, kept for so long after its last part.
 
     `told` is what the client says about it, kept as it is. Raises `UploadsTooMany` when the project has
-    `most` unfinished ones.
+    `most` unfinished ones, and `StorageQuotaExceeded`, after which the transaction must not be committed.
     """
     # One at a time, so that two requests together cannot pass the limit.
     session.execute(select(Project.id).where(Project.id == project_id).with_for_update())
@@ -65,6 +65,7 @@ def create(
     )
     session.add(row)
     session.flush()
+    quotas.check_bytes(session, project_id)
     session.refresh(row)
     return row
 
@@ -141,6 +142,7 @@ def become_dataset(
         archive_bytes=blob.bytes,
         metadata=metadata,
         idempotency_key=idempotency_key,
+        is_counted=False,  # the upload is, already
     )
     session.execute(
         update(Upload)

@@ -25,6 +25,7 @@ from api.errors import BodyMalformed, BodyTooLarge, MediaTypeUnsupported
 from api.idempotency import Once
 from api.negotiation import fresh
 from api.openapi import BINARY, problems
+from api.room import bytes_left
 from api.schemas.datasets import (
     DatasetCreate,
     DatasetFromUpload,
@@ -41,6 +42,7 @@ from store.errors import (
     DatasetInUse,
     DatasetNotFound,
     StorageFull,
+    StorageQuotaExceeded,
     UploadBusy,
     UploadIncomplete,
     UploadNotFound,
@@ -101,6 +103,7 @@ def _upload_description() -> dict[str, Any]:
         BodyTooLarge,
         MediaTypeUnsupported,
         StorageFull,
+        StorageQuotaExceeded,
         UploadNotFound,
         UploadIncomplete,
         UploadUsed,
@@ -130,7 +133,8 @@ async def create_dataset(
             job, response = await to_thread.run_sync(_from_upload, services, project, wanted, once)
         else:
             with services.blobs.staging() as staging:
-                options = await uploads.receive(request, staging, services.settings)
+                left = await to_thread.run_sync(bytes_left, services.database, project, once)
+                options = await uploads.receive(request, staging, services.settings, left=left)
                 blob = await to_thread.run_sync(staging.commit)
             once.settle(blob.sha256, options)
 

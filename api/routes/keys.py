@@ -15,7 +15,7 @@ from api.dependencies import (
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, NotReady
 from api.openapi import problems
 from api.schemas.keys import KeyCreate, KeyCreatedView, KeyList, KeyView, MeView
-from store import keys, projects
+from store import keys, projects, quotas
 from store.errors import KeyNotFound
 
 router = APIRouter(prefix="/v1", tags=["keys"])
@@ -23,9 +23,14 @@ router = APIRouter(prefix="/v1", tags=["keys"])
 
 @router.get("/me", summary="Who am I?")
 def get_me(caller: CallerDep, database: DatabaseDep) -> MeView:
-    """The project, the scopes and the key of this request."""
+    """The project, the scopes and the key of this request; how much the project may have, and has."""
     with database.read() as session:
-        return MeView.of(caller, projects.get(session, caller.project_id))
+        return MeView.of(
+            caller,
+            projects.get(session, caller.project_id),
+            quotas.of(session, caller.project_id),
+            quotas.used(session, caller.project_id),
+        )
 
 
 @router.post(

@@ -25,6 +25,7 @@ from api.dependencies import (
 )
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupported, RangeNotSatisfiable
 from api.openapi import BINARY, problems
+from api.room import bytes_left
 from api.schemas.common import MOST_METADATA, ProblemError
 from api.schemas.models import (
     ArtifactList,
@@ -44,6 +45,7 @@ from store.errors import (
     ModelInUse,
     ModelNotFound,
     StorageFull,
+    StorageQuotaExceeded,
 )
 from store.models import NewArtifact
 from store.tables import Model
@@ -108,6 +110,7 @@ def _import_description() -> dict[str, Any]:
         WeightsInvalid,
         InitialWeightsUnfit,
         StorageFull,
+        StorageQuotaExceeded,
         also={
             201: {
                 "headers": {"Location": {"description": "Path of the model.", "schema": {"type": "string"}}},
@@ -127,7 +130,8 @@ async def create_model(
     async with once.asking():
         with services.blobs.staging() as staging:
             weights = imports.ScannedWeights(staging)
-            said = await imports.receive(request, weights, services.settings)
+            left = await to_thread.run_sync(bytes_left, services.database, project, once)
+            said = await imports.receive(request, weights, services.settings, left=left)
             imports.check(said, weights.tensors())
             blob = await to_thread.run_sync(staging.commit)
         once.settle(blob.sha256, said)

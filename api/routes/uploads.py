@@ -37,6 +37,7 @@ from store import uploads
 from store.errors import (
     OffsetMismatch,
     StorageFull,
+    StorageQuotaExceeded,
     UploadBusy,
     UploadNotFound,
     UploadsTooMany,
@@ -89,6 +90,7 @@ async def describe_uploads(settings: SettingsDep) -> Response:
         MediaTypeUnsupported,
         UploadsTooMany,
         StorageFull,
+        StorageQuotaExceeded,
         ChecksumUnsupported,
         ChecksumMismatch,
         UploadStalled,

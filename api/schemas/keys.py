@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 from api.access import Caller
 from api.schemas.common import Body, Example, Identified, ListView, Name, Shape
 from store.keys import NewKey, Scope
+from store.quotas import Bytes, Quotas
 from store.tables import Key, Project
 
 _KEY: Example = {
@@ -109,6 +110,15 @@ class MeView(Shape):
                     "project": {"id": "prj_default", "name": "default"},
                     "scopes": ["predict", "read"],
                     "key_id": _KEY["id"],
+                    "quotas": {"max_queued_jobs": 0, "max_running_jobs": 2, "max_bytes": 50_000_000_000},
+                    "usage": {
+                        "bytes": 4_519_226_113,
+                        "datasets": 4_402_341_478,
+                        "models": 71_303_168,
+                        "evaluations": 8_912_896,
+                        "checkpoints": 36_668_571,
+                        "uploads": 0,
+                    },
                 }
             ]
         }
@@ -119,14 +129,46 @@ class MeView(Shape):
     scopes: list[Scope]
     key_id: str | None
     """Id of the key; null where no key was needed and none was shown."""
+    quotas: "QuotasView"
+    usage: "UsageView"
 
     @classmethod
-    def of(cls, caller: Caller, project: Project) -> Self:
+    def of(cls, caller: Caller, project: Project, quotas: Quotas, used: Bytes) -> Self:
         return cls(
             project=ProjectView(id=project.id, name=project.name),
             scopes=sorted(caller.scopes),
             key_id=None if caller.key is None else caller.key.id,
+            quotas=QuotasView(**vars(quotas)),
+            usage=UsageView(bytes=used.total, **vars(used)),
         )
+
+
+class QuotasView(Shape):
+    """How much the project may have; 0 is no limit."""
+
+    max_queued_jobs: int
+    """Jobs that wait, validations of datasets not counted."""
+    max_running_jobs: int
+    """Jobs that run at the same time; more of them wait."""
+    max_bytes: int
+    """Bytes that are kept. Uploads past it are refused; what a job makes is counted, and never refused."""
+
+
+class UsageView(Shape):
+    """Bytes that are kept for the project. What several things share is counted once, with the first."""
+
+    bytes: int
+    """All together."""
+    datasets: int
+    """Archives as they were uploaded."""
+    models: int
+    """Files of models."""
+    evaluations: int
+    """Files of evaluations."""
+    checkpoints: int
+    """Of jobs, to go on from."""
+    uploads: int
+    """What unfinished resumable uploads have announced."""
 
 
 class ProjectView(Shape):
