@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from api.bodies import Field, PartData, PartStart, counted, multipart
 from api.errors import BodyMalformed, Invalid
-from api.room import check_room
+from api.room import check_quota, check_room
 from api.schemas.common import ProblemError
 from api.schemas.evaluations import EvaluationCreate, EvaluationOfDetections
 from api.settings import Settings
@@ -38,14 +38,17 @@ async def named(request: Request, settings: Settings) -> EvaluationCreate:
         raise RequestValidationError(found, body=said) from error
 
 
-async def receive(request: Request, staging: Staging, settings: Settings) -> EvaluationOfDetections:
-    """Write the detections of the form to `staging`; what was said about them.
+async def receive(
+    request: Request, staging: Staging, settings: Settings, *, left: int | None = None
+) -> EvaluationOfDetections:
+    """Write the detections of the form to `staging`; what was said about them. `left` is what the quota
+    allows.
 
     That it is a list is seen at its first byte; what is in it, by the job. Raises `Invalid`, `BodyMalformed`,
-    `BodyTooLarge`, `StorageFull`.
+    `BodyTooLarge`, `StorageFull`, `StorageQuotaExceeded`.
     """
     given = Given()
-    await _write(_file_part(request, given, settings), staging, settings)
+    await _write(_file_part(request, given, settings), staging, settings, left)
     if staging.size == 0:
         raise _invalid("form:file", "detections_empty", "the detections are missing or empty")
     return given.checked(EvaluationOfDetections)
@@ -88,18 +91,21 @@ def _add(given: Given, name: str, text: str) -> None:
     given.put(where, name, value)
 
 
-async def _write(chunks: AsyncIterator[bytes], staging: Staging, settings: Settings) -> None:
+async def _write(
+    chunks: AsyncIterator[bytes], staging: Staging, settings: Settings, left: int | None
+) -> None:
     buffer = bytearray()
     async for chunk in chunks:
         buffer += chunk
         if len(buffer) >= _WRITE:
-            await to_thread.run_sync(_flush, staging, bytes(buffer), settings)
+            await to_thread.run_sync(_flush, staging, bytes(buffer), settings, left)
             buffer.clear()
     if buffer:
-        await to_thread.run_sync(_flush, staging, bytes(buffer), settings)
+        await to_thread.run_sync(_flush, staging, bytes(buffer), settings, left)
 
 
-def _flush(staging: Staging, data: bytes, settings: Settings) -> None:
+def _flush(staging: Staging, data: bytes, settings: Settings, left: int | None) -> None:
+    check_quota(left, staging.size + len(data))
     check_room(settings, len(data))
     staging.write(data)
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from store import jobs
+from store import jobs, quotas
 from store.errors import (
     EvaluationFileNotFound,
     EvaluationNotFound,
@@ -53,11 +53,14 @@ def create(
         detections: `detections.json`, COCO results, whose bytes are in the blobs already.
         options: what is asked of the report.
 
-    Raises `DatasetNotFound`, `DatasetNotUsable`, `ModelNotFound`, `IdempotencyMismatch`, `QuotaExceeded`.
+    Raises `DatasetNotFound`, `DatasetNotUsable`, `ModelNotFound`, `IdempotencyMismatch`, and `QuotaExceeded`
+    and `StorageQuotaExceeded`, after which the transaction must not be committed.
     """
     if (model_id is None) == (detections is None):
         raise ValueError("either a model or detections are evaluated")
     options = options or {}
+    if detections is not None:
+        quotas.hold_bytes(session, project_id)
     spec: dict[str, Any] = {"dataset_id": dataset_id, "split": split, "options": options}
     if model_id is not None:
         spec["model_id"] = model_id
@@ -97,6 +100,7 @@ def create(
     if detections is not None:
         session.add(EvaluationFile(evaluation_id=row.id, **vars(detections)))
         session.flush()
+        quotas.check_bytes(session, project_id)
     session.refresh(row)
     return row, job
 

@@ -28,7 +28,7 @@ from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupporte
 from api.idempotency import Once
 from api.negotiation import fresh
 from api.openapi import BINARY, Responses, problems
-from api.room import check_room
+from api.room import bytes_left, check_room
 from api.schemas.common import ProblemError
 from api.schemas.evaluations import (
     ConfusionView,
@@ -58,6 +58,7 @@ from store.errors import (
     ModelNotFound,
     QuotaExceeded,
     StorageFull,
+    StorageQuotaExceeded,
 )
 from store.models import NewArtifact
 from store.tables import Dataset, DatasetStatus, Job, JobStatus, Model
@@ -124,6 +125,7 @@ def _file_answers(shape: str) -> Responses:
         Invalid,
         QuotaExceeded,
         StorageFull,
+        StorageQuotaExceeded,
         also={
             202: {
                 "headers": {
@@ -152,8 +154,9 @@ async def create_evaluation(
             said = await detections.named(request, services.settings)
             once.settle(said)
         elif kind == MULTIPART:
+            left = await to_thread.run_sync(bytes_left, services.database, project, once)
             with services.blobs.staging() as staging:
-                said = await detections.receive(request, staging, services.settings)
+                said = await detections.receive(request, staging, services.settings, left=left)
                 blob = await to_thread.run_sync(staging.commit)
             once.settle(blob.sha256, said)
         else:

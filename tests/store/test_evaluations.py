@@ -20,6 +20,7 @@ from store.errors import (
     ModelInUse,
     ModelNotFound,
     QuotaExceeded,
+    StorageQuotaExceeded,
 )
 from store.models import NewArtifact
 from store.sessions import Database
@@ -155,6 +156,20 @@ def test_it_counts_towards_the_quota_and_needs_its_model(database: Database) -> 
             asked(database, dataset_id=dataset)
     finally:
         do(database, quotas.limit, DEFAULT_PROJECT, max_queued_jobs=0)
+
+
+def test_detections_count_towards_the_bytes_of_the_project(database: Database) -> None:
+    dataset = ready_dataset(database).id
+    kept = do(database, quotas.used, DEFAULT_PROJECT).total
+    do(database, quotas.limit, DEFAULT_PROJECT, max_bytes=kept + DETECTIONS.bytes)
+    try:
+        asked(database, dataset_id=dataset)
+        assert do(database, quotas.used, DEFAULT_PROJECT).total == kept + DETECTIONS.bytes
+        other = replace(DETECTIONS, blob="sha256/ff/ff", sha256="ff")
+        with pytest.raises(StorageQuotaExceeded):
+            asked(database, dataset_id=dataset, detections=other)
+    finally:
+        do(database, quotas.limit, DEFAULT_PROJECT, max_bytes=0)
 
 
 def test_a_trainings_evaluation_has_the_files_that_its_model_has(database: Database) -> None:
