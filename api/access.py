@@ -88,6 +88,7 @@ SCOPES: dict[str, Scope] = {
     "get_job_events": Scope.READ,
     "get_job_metrics": Scope.READ,
     "get_job_logs": Scope.READ,
+    "get_job_manifest": Scope.READ,
     "list_job_checkpoints": Scope.READ,
     "cancel_job": Scope.TRAIN,
     "pause_job": Scope.TRAIN,

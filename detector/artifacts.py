@@ -1,6 +1,6 @@
 """What a training leaves behind: the files of `artifacts/` and `result.json`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from detector.evaluate.coco import CocoMetrics
 from detector.export import Parity, check_parity, export
 from detector.files import described, write_json
 from detector.models import Detector, build
-from detector.runtime import ModelCard, ModelClass, OnnxDetector
+from detector.runtime import ModelCard, ModelClass, OnnxDetector, OperatingPoint
 
 WEIGHTS, GRAPH, CARD = "model.safetensors", "model.onnx", "model.json"
 DETECTIONS, GROUND_TRUTH = "detections.json", "ground_truth.json"
-REPORT, IMAGES = "report.json", "images.jsonl"
+REPORT, IMAGES, MANIFEST = "report.json", "images.jsonl", "manifest.json"
 
 _MEDIA_TYPES = {
     WEIGHTS: "application/octet-stream",
@@ -30,6 +30,7 @@ _MEDIA_TYPES = {
     GROUND_TRUTH: "application/json",
     REPORT: "application/json",
     IMAGES: "application/jsonl",
+    MANIFEST: "application/json",
 }
 
 
@@ -56,6 +57,22 @@ def card_of(config: TrainConfig, detector: Detector, categories: Sequence[Catego
         classes=[ModelClass(id=c.id, name=c.name) for c in categories],
         config=config.model_dump(mode="json"),
     )
+
+
+def operating_points(report: Mapping[str, Any]) -> dict[str, OperatingPoint]:
+    """Those of a report for the model's card."""
+    points = report["operating_points"]
+    return {
+        name: OperatingPoint(
+            overall=_threshold(points[kind]["all"]),
+            per_class={int(one["class_id"]): _threshold(one) for one in points[kind]["per_class"]},
+        )
+        for name, kind in (("max_f1", "best_f1"), ("precision", "precision"))
+    }
+
+
+def _threshold(point: Mapping[str, Any]) -> float | None:
+    return None if point["chosen"] is None else float(point["chosen"]["threshold"])
 
 
 def write_model(folder: Path, detector: Detector, card: ModelCard, parity_images: EvaluationSet) -> Parity:

@@ -18,11 +18,18 @@ from pydantic import (
     model_validator,
 )
 
+from detector.strict import numbers_only
+
 
 class Frozen(BaseModel):
     """A part of a config: immutable, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, data: object) -> object:
+        return numbers_only(data, cls.model_fields, text=True)
 
 
 def _by_kind(value: object) -> object:

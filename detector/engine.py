@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from detector import artifacts, batch_norm, checkpoint, initial_weights
+from detector import artifacts, batch_norm, checkpoint, initial_weights, manifest
 from detector.config import TrainConfig
 from detector.data.batches import EpochBatches, orientation
 from detector.data.loading import EvaluationSet, Sample, TrainingSet
@@ -165,8 +165,10 @@ class Training:
 
         self._detector = build(config.architecture, config.loss, len(self._index.categories))
         self._initial: dict[str, Any] | None = None
+        self._initial_hash: str | None = None
         if initialise:
             self._load_initial_weights(initial)
+            self._initial_hash = manifest.weights_hash(self._detector.state_dict())
         self._precision.prepare(self._detector)
         self._average = WeightAverage(self._detector, config.ema_decay)
         if config.sync_batch_norm and processes.size > 1:
@@ -277,6 +279,7 @@ class Training:
                 "split": self._splits.evaluation_name,
                 "metrics": measured.metrics,
                 "score_threshold": measured.score_threshold,
+                "operating_points": artifacts.operating_points(report),
             }
         )
         folder = self._run / "artifacts"
@@ -284,6 +287,7 @@ class Training:
         write_json(folder / artifacts.DETECTIONS, detections)
         write_json(folder / artifacts.GROUND_TRUTH, self._truth)
         write_json(folder / artifacts.REPORT, report)
+        write_json(folder / artifacts.MANIFEST, self._manifest())
         matched = evaluation(self._truth, detections)
         write_json_lines(folder / artifacts.IMAGES, by_image(matched, self._truth, detections))
         self._leave_if_interrupted()
@@ -297,6 +301,28 @@ class Training:
             initial_weights=self._initial,
         )
         artifacts.write_result(self._run, self._config, card, outcome, parity)
+
+    def _manifest(self) -> dict[str, Any]:
+        images = self._splits.train
+        order = EpochBatches(
+            len(images),
+            self._config.batch_size,
+            self._config.seed,
+            groups=[orientation(image) for image in images] if self._config.groups_by_aspect_ratio else None,
+            sizes=len(input_specs(self._config)),
+        )
+        return {
+            "format": 1,
+            "versions": manifest.versions(),
+            "device": {"type": self._device.type, "name": manifest.device_name(self._device)},
+            "processes": self._processes.size,
+            "threads": torch.get_num_threads(),
+            "seed": self._config.seed,
+            "config_sha256": config_hash(self._config),
+            "dataset_sha256": dataset_hash(self._index),
+            "data_order_sha256": manifest.order_hash([image.file_name for image in images], order),
+            "initial_state_sha256": self._initial_hash,
+        }
 
     def _report(self, detector: Detector, detections: CocoResults) -> dict[str, Any]:
         """Every measure of these detections; operating points are reported on a split that had no part."""
@@ -523,6 +549,7 @@ class Training:
                 "metrics": self._metrics.state(),
                 "threads": torch.get_num_threads(),
                 "initial_weights": self._initial,
+                "initial_state_sha256": self._initial_hash,
                 "best": None
                 if best is None
                 else {"ap": best.ap, "epoch": best.epoch, "weights": best.weights},
@@ -558,6 +585,7 @@ class Training:
                 self._position.reason = None  # the budget may have grown
             self._best = Best(**state["best"]) if state["best"] is not None else None
             self._initial = state.get("initial_weights")
+            self._initial_hash = state.get("initial_state_sha256")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointCorrupt(f"The checkpoint does not fit this training: {error}") from error
         if self._device.type == "cpu":

@@ -27,6 +27,22 @@ class ModelClass(BaseModel):
     name: str
 
 
+class OperatingPoint(BaseModel):
+    """Thresholds that a measurement has chosen; null where no threshold does what it is for."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    overall: float | None
+    """Of all classes together."""
+    per_class: dict[int, float | None]
+    """By the class's id."""
+
+    def threshold(self, class_id: int) -> float | None:
+        """Of this class; where none was chosen for it, that of all classes."""
+        own = self.per_class.get(class_id)
+        return self.overall if own is None else own
+
+
 class ModelCard(BaseModel):
     """`model.json`: what a reader of `model.onnx` or `model.safetensors` has to know.
 
@@ -48,6 +64,9 @@ class ModelCard(BaseModel):
     """Whether it gives a mask of every object."""
     score_threshold: float = Field(0.5, ge=0.0, le=1.0)
     """Score from which a detection is shown unless the caller asks otherwise."""
+    operating_points: dict[str, OperatingPoint] = {}
+    """`max_f1`, and `precision`: the lowest thresholds from which nine of ten detections are right. As they
+    were chosen on `split`, at IoU 0.5."""
     split: str | None = None
     """The split of the dataset that `metrics` was measured on."""
     metrics: dict[str, float | None] = {}
@@ -83,11 +102,14 @@ class Detections:
     def select(
         self,
         *,
-        score_threshold: float = 0.0,
+        score_threshold: float | NDArray[np.float32] = 0.0,
         max_detections: int | None = None,
         class_ids: set[int] | None = None,
     ) -> Self:
-        """Those with at least this score, of these classes, and of those the `max_detections` best."""
+        """Those with at least this score, of these classes, and of those the `max_detections` best.
+
+        `score_threshold` may be one for each detection (N,).
+        """
         wanted = self.scores >= score_threshold
         if class_ids is not None:
             wanted &= np.isin(self.class_ids, list(class_ids))

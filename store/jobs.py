@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, 
 from sqlalchemy.orm import Session
 
 from store import checkpoints as checkpoints_kept
-from store import quotas, webhooks
+from store import quotas, webhooks, workers
 from store.clock import database_now
 from store.errors import (
     ActionNotPossible,
@@ -266,7 +266,8 @@ def waiting_for(session: Session, job: Job) -> str | None:
     """What a queued job waits for; None if it is not queued.
 
     "dataset" while that is validated, "delay" after a lost worker, "quota" while its project has as many
-    running jobs as it may, else "worker".
+    running jobs as it may, "worker_disk_full" while no worker of its queue has room on its disk, else
+    "worker".
     """
     if job.status is not JobStatus.QUEUED:
         return None
@@ -278,7 +279,7 @@ def waiting_for(session: Session, job: Job) -> str | None:
         return "delay"
     if job.kind is not JobKind.VALIDATE and quotas.is_full(session, job.project_id):
         return "quota"
-    return "worker"
+    return "worker_disk_full" if workers.all_blocked(session, job.queue) else "worker"
 
 
 # What a worker does

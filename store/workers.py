@@ -5,7 +5,7 @@ The rows are for people and for draining. No job depends on them: who holds a jo
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import and_, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from store.clock import database_now
@@ -115,6 +115,18 @@ def list_(
     if queue is not None:
         statement = statement.where(Worker.queue == queue)
     return page(session, statement, Worker.id, limit=limit, after=after)
+
+
+def all_blocked(session: Session, queue: str) -> bool:
+    """Whether there are workers of this queue, and none of those that may claim has room on its disk."""
+    there = [
+        Worker.queue == queue,
+        Worker.draining.is_(False),
+        Worker.heartbeat_at > database_now() - FORGOTTEN_AFTER_SECONDS,
+    ]
+    blocked = exists().where(*there, Worker.blocked.is_not(None))
+    free = exists().where(*there, Worker.blocked.is_(None))
+    return bool(session.scalar(select(and_(blocked, ~free))))
 
 
 def forget_silent(session: Session) -> list[str]:

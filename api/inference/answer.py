@@ -1,6 +1,8 @@
 """One image, one answer: decode, detect, and write it as JSON or draw it. Runs in a thread of the pool."""
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -21,9 +23,9 @@ from detector.runtime import Detections, OnnxDetector
 class Wanted:
     """What is asked of a prediction."""
 
-    score_threshold: float
+    thresholds: Mapping[int, float]
+    """Least score of a detection, by class id; a class without one is not wanted."""
     max_detections: int
-    class_ids: frozenset[int] | None
     box_format: BoxFormat
     masks: MaskFormat
     pixel_limit: int
@@ -88,11 +90,8 @@ def in_format(boxes: NDArray[np.float32], box_format: BoxFormat) -> NDArray[np.f
 
 def _detect(detector: OnnxDetector, pixels: NDArray[np.uint8], wanted: Wanted) -> Detections:
     found = detector.detect(pixels)
-    return found.select(
-        score_threshold=wanted.score_threshold,
-        max_detections=wanted.max_detections,
-        class_ids=None if wanted.class_ids is None else set(wanted.class_ids),
-    )
+    least = [wanted.thresholds.get(class_id, math.inf) for class_id in found.class_ids.tolist()]
+    return found.select(score_threshold=np.array(least, np.float32), max_detections=wanted.max_detections)
 
 
 def _mask(detections: Detections, i: int, masks: MaskFormat) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, cast
 
+import orjson
 from anyio import to_thread
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Request
 from sqlalchemy.orm import Session
@@ -35,15 +36,17 @@ from api.schemas.jobs import (
     JobList,
     JobPlan,
     JobView,
+    ManifestView,
     MetricList,
     MetricView,
+    manifest,
     view,
 )
 from api.services import Services
 from api.starting_points import Start
 from detector.config import TrainConfig
 from detector.errors import InitialWeightsUnfit
-from store import datasets, jobs
+from store import datasets, jobs, models
 from store.errors import (
     ActionNotPossible,
     DatasetNotFound,
@@ -390,6 +393,19 @@ def list_job_checkpoints(job_id: JobId, database: DatabaseDep, project: ProjectD
     return CheckpointList.of([CheckpointView.of(row) for row in rows])
 
 
+@router.get("/{job_id}/manifest", summary="Read a job's manifest", responses=problems(JobNotFound))
+def get_job_manifest(job_id: JobId, services: ServicesDep, project: ProjectDep) -> ManifestView:
+    """Everything that decided the result: config, data, seeds, versions, device, and hashes of them."""
+    with services.database.read() as session:
+        job = jobs.get(session, project, job_id)
+        dataset = session.get(Dataset, job.dataset_id) if job.dataset_id is not None else None
+        model = models.of_job(session, project, job_id)
+        files = [] if model is None else models.artifacts(session, project, model.id)
+    written = next((file.blob for file in files if file.name == models.MANIFEST), None)
+    trainer = None if written is None else _read_json(services, written)
+    return manifest(job, dataset, None if model is None else model.id, files, trainer)
+
+
 @router.get(
     "/{job_id}/logs",
     response_class=PlainTextResponse,
@@ -438,6 +454,12 @@ def _answer(
 ) -> Response:
     content = _json(database, project, job_id)
     return Response(content, status, _location(job_id), "application/json", background)
+
+
+def _read_json(services: Services, key: str) -> dict[str, Any]:
+    with services.blobs.open(key) as file:
+        found: dict[str, Any] = orjson.loads(file.read())
+    return found
 
 
 def _location(job_id: str) -> dict[str, str]:

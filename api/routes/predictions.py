@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
@@ -12,6 +12,7 @@ from api.bodies import Field, PartData, PartStart, counted, media_type, multipar
 from api.dependencies import ModelReference, ProjectDep, ServicesDep
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupported, NotAcceptable, Overloaded
 from api.inference.answer import Wanted, as_json, as_picture
+from api.inference.thresholds import thresholds
 from api.negotiation import preferred
 from api.openapi import BINARY, problems
 from api.schemas.common import ProblemError
@@ -83,8 +84,21 @@ async def predict(
     services: ServicesDep,
     project: ProjectDep,
     score_threshold: Annotated[
-        float | None,
-        Query(ge=0, le=1, description="Least score of a detection; by default the model card's."),
+        list[str] | None,
+        Query(
+            max_length=1000,
+            description="Least score of a detection, 0 to 1: a number, or `class:number` for one class by "
+            "name or id; may be repeated. By default the model card's.",
+            examples=[["0.5"], ["0.4", "RBC:0.55"]],
+        ),
+    ] = None,
+    operating_point: Annotated[
+        Literal["max_f1", "precision"] | None,
+        Query(
+            description="Take the thresholds that the model's evaluation has chosen for each class, in place "
+            "of `score_threshold`: with the best F1, or the lowest from which 90 % are right. A class for "
+            "which none was found has that of all classes; without that either, nothing of it is given."
+        ),
     ] = None,
     max_detections: Annotated[int, Query(ge=1, le=1000, description="Most detections on an image.")] = 100,
     classes: Annotated[
@@ -114,9 +128,8 @@ async def predict(
     services.predictions.check()
     detector = await services.models.get((project, model_id))
     wanted = Wanted(
-        score_threshold=detector.card.score_threshold if score_threshold is None else score_threshold,
+        thresholds=thresholds(detector.card, score_threshold, operating_point, classes),
         max_detections=max_detections,
-        class_ids=None if classes is None else _class_ids(detector.card, classes),
         box_format=box_format,
         masks=_masks(detector.card, masks),
         pixel_limit=services.settings.predict_pixel_limit,
@@ -187,21 +200,6 @@ async def _form_images(request: Request, services: Services) -> list[Upload]:
     if not found:
         raise _missing("form:image")
     return [Upload(bytes(data), name) for data, name in found]
-
-
-def _class_ids(card: ModelCard, asked: list[str]) -> frozenset[int]:
-    """Ids of classes given by name or id. Raises `Invalid` for one that the model does not know."""
-    known = {str(c.id): c.id for c in card.classes} | {c.name: c.id for c in card.classes}
-    ids = set()
-    for text in asked:
-        # A name may have a comma of its own.
-        for name in [text] if text in known else text.split(","):
-            if name.strip() not in known:
-                detail = f"the model has no class {name.strip()[:100]!r}"
-                error = ProblemError(pointer="query:classes", code="class_unknown", detail=detail)
-                raise Invalid(f"query:classes: {detail}", errors=[error])
-            ids.add(known[name.strip()])
-    return frozenset(ids)
 
 
 def _masks(card: ModelCard, asked: MaskFormat | None) -> MaskFormat:

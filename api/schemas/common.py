@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from detector.strict import numbers_only
 
 
 class Shape(BaseModel):
@@ -13,9 +15,15 @@ class Shape(BaseModel):
 
 
 class Body(Shape):
-    """A body that comes in: an unknown field is an error."""
+    """A body that comes in: an unknown field is an error, and so is a truth value in place of a number."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, data: object) -> object:
+        # Text is let through: numbers in a query or a form are text.
+        return numbers_only(data, cls.model_fields, text=False)
 
 
 class ProblemError(Shape):

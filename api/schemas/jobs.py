@@ -21,7 +21,9 @@ from detector.config import TrainConfig
 from store.overview import Overview
 from store.tables import (
     MAX_ATTEMPTS,
+    Artifact,
     Checkpoint,
+    Dataset,
     Job,
     JobEvent,
     JobKind,
@@ -205,7 +207,7 @@ class JobView(Identified):
     """No new step for so long is a hang; null: as the worker's setting says."""
     queue_position: int | None
     """1 is the next; null when it does not wait in the queue."""
-    waiting_for: Literal["worker", "dataset", "delay", "quota"] | None
+    waiting_for: Literal["worker", "worker_disk_full", "dataset", "delay", "quota"] | None
     """What a queued job waits for: a free worker, the validation of its dataset, the delay after a lost
     worker, or until its project has fewer running jobs than its quota."""
     heartbeat_at: datetime | None
@@ -393,6 +395,128 @@ class CheckpointList(NumberedListView[CheckpointView]):
                 }
             ]
         }
+    )
+
+
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
+class ManifestDatasetView(Shape):
+    """What was learned from, or measured on."""
+
+    id: str
+    archive_sha256: str
+    """Of the zip as it was uploaded."""
+    index_sha256: str | None
+    """Of what the validation made of it; null until it has."""
+    options: dict[str, Any]
+    """How it was read: its format, what became of invalid boxes, and how it was split, with the seed."""
+
+
+class ManifestModelView(Shape):
+    """The model that came out."""
+
+    id: str
+    artifacts: dict[str, str]
+    """SHA-256 of each file."""
+
+
+class ManifestView(Shape):
+    """What it takes to do the same again, and to tell whether two trainings began alike."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "object": "manifest",
+                    "job_id": _JOB_ID,
+                    "kind": "train",
+                    "status": "succeeded",
+                    "attempts": 1,
+                    "spec": {"dataset_id": _DATASET_ID, "config": {"epochs": 12, "batch_size": 8}},
+                    "resolved_config": {"epochs": 12, "batch_size": 8, "seed": 0},
+                    "seeds": {"training": 0, "split": 0},
+                    "dataset": {
+                        "id": _DATASET_ID,
+                        "archive_sha256": _SHA256,
+                        "index_sha256": _SHA256,
+                        "options": {"format": "auto", "split": {"val_fraction": 0.2, "seed": 0}},
+                    },
+                    "initial_weights": "imagenet",
+                    "trainer": {
+                        "format": 1,
+                        "versions": {"harmonicdet": "0.1.0", "python": "3.11.7", "torch": "2.9.1"},
+                        "device": {"type": "cuda", "name": "NVIDIA H100 80GB HBM3"},
+                        "processes": 1,
+                        "threads": 16,
+                        "seed": 0,
+                        "config_sha256": _SHA256,
+                        "dataset_sha256": _SHA256,
+                        "data_order_sha256": _SHA256,
+                        "initial_state_sha256": _SHA256,
+                    },
+                    "model": {"id": "mdl_01jz4mp2q7r9s1t3v5w7x9y1z3", "artifacts": {"model.onnx": _SHA256}},
+                }
+            ]
+        }
+    )
+
+    object: Literal["manifest"] = "manifest"
+    job_id: str
+    kind: JobKind
+    status: JobStatus
+    attempts: int
+    """How often it was begun. A training that was interrupted ends, on a CPU, with the same bits."""
+    spec: dict[str, Any]
+    """As submitted."""
+    resolved_config: dict[str, Any] | None
+    """With every default filled in."""
+    seeds: dict[str, int | None]
+    """`training`: of its config; `split`: of the division of the dataset, where that was made here."""
+    dataset: ManifestDatasetView | None
+    """Null once it is deleted."""
+    initial_weights: str | dict[str, Any] | None
+    """`random`, `imagenet`, `coco`; or the model, with the SHA-256 of its weights."""
+    trainer: dict[str, Any] | None
+    """What the trainer has found: versions, device, and hashes of the order of its data and of the network
+    before its first step; null until there is a model, and once that is deleted."""
+    model: ManifestModelView | None
+    """Null until there is one, and once it is deleted."""
+
+
+def manifest(
+    job: Job,
+    dataset: Dataset | None,
+    model_id: str | None,
+    artifacts: Sequence[Artifact],
+    trainer: dict[str, Any] | None,
+) -> ManifestView:
+    """What is known of a job."""
+    config = job.resolved_config or {}
+    architecture = config.get("architecture")
+    split = (dataset.options.get("split") or {}) if dataset is not None else {}
+    return ManifestView(
+        job_id=job.id,
+        kind=job.kind,
+        status=job.status,
+        attempts=job.attempt,
+        spec=job.spec,
+        resolved_config=job.resolved_config,
+        seeds={"training": config.get("seed"), "split": split.get("seed")},
+        dataset=None
+        if dataset is None
+        else ManifestDatasetView(
+            id=dataset.id,
+            archive_sha256=dataset.archive_sha256,
+            # Its key is its hash.
+            index_sha256=None if dataset.index is None else dataset.index.rpartition("/")[2],
+            options=dataset.options,
+        ),
+        initial_weights=architecture.get("initial_weights") if isinstance(architecture, dict) else None,
+        trainer=trainer,
+        model=None
+        if model_id is None
+        else ManifestModelView(id=model_id, artifacts={one.name: one.sha256 for one in artifacts}),
     )
 
 

@@ -95,7 +95,7 @@ def rejected(services: Services, dataset: dict[str, Any]) -> None:
     )
 
 
-def trained(services: Services, job_id: str, **card: Any) -> str:
+def trained(services: Services, job_id: str, *, manifest: dict[str, Any] | None = None, **card: Any) -> str:
     """The job ends with the tiny model; the model's id."""
     claim = claimed(services, job_id)
     files = {
@@ -103,6 +103,8 @@ def trained(services: Services, job_id: str, **card: Any) -> str:
         "model.json": (orjson.dumps(CARD | card), "application/json"),
         "detections.json": (b"[]", "application/json"),
     }
+    if manifest is not None:
+        files["manifest.json"] = (orjson.dumps(manifest), "application/json")
     blobs = {name: services.blobs.put_bytes(data) for name, (data, _) in files.items()}
     new = models.NewModel(
         name="reds and greens",

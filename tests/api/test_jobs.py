@@ -138,6 +138,46 @@ def test_the_same_key_and_body_give_the_same_job(client: TestClient, ready: dict
     assert len(client.get("/v1/jobs?kind=train").json()["data"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"priority": True}, "/priority"),
+        ({"config": {"epochs": True}}, "/config/epochs"),
+        ({"config": {"epochs": "3"}}, "/config/epochs"),
+        ({"config": {"optimizer": {"kind": "sgd", "lr": False}}}, "/config/optimizer/lr"),
+        ({"config": {"loss": {"kind": "harmonic", "gamma": "0.8"}}}, "/config/loss/gamma"),
+    ],
+)
+def test_what_only_looks_like_a_number_is_refused_in_its_place(
+    client: TestClient, ready: dict[str, Any], changes: dict[str, Any], pointer: str
+) -> None:
+    body = problem(client.post("/v1/jobs", json=asked(ready, **changes)), 422, "validation_failed")
+    assert [error["pointer"] for error in body["errors"]] == [pointer]
+
+
+def test_a_manifest_tells_what_decided_the_result(
+    client: TestClient, services: Services, job: dict[str, Any]
+) -> None:
+    path = f"/v1/jobs/{job['id']}/manifest"
+    queued = client.get(path).json()
+    dataset = client.get(f"/v1/datasets/{job['spec']['dataset_id']}").json()
+    assert (queued["job_id"], queued["status"], queued["spec"]) == (job["id"], "queued", job["spec"])
+    assert queued["resolved_config"] == job["resolved_config"]
+    assert queued["seeds"] == {"training": 0, "split": 0}
+    assert (queued["trainer"], queued["model"]) == (None, None)
+    assert queued["dataset"]["archive_sha256"] == dataset["archive"]["sha256"]
+    assert len(queued["dataset"]["index_sha256"]) == 64
+    told = {"format": 1, "data_order_sha256": "a" * 64, "initial_state_sha256": "b" * 64}
+    model = trained(services, job["id"], manifest=told)
+    done = client.get(path).json()
+    assert (done["status"], done["attempts"], done["trainer"]) == ("succeeded", 1, told)
+    assert done["model"]["id"] == model
+    assert {"model.onnx", "manifest.json"} <= set(done["model"]["artifacts"])
+    assert client.delete(f"/v1/models/{model}").status_code == 204
+    assert client.get(path).json()["trainer"] is None
+    problem(client.get(f"/v1/jobs/job_{ABSENT}/manifest"), 404, "job_not_found")
+
+
 def test_jobs_are_listed_by_status_and_kind(
     client: TestClient, services: Services, ready: dict[str, Any]
 ) -> None:

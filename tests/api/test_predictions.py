@@ -74,10 +74,55 @@ def test_detections_are_chosen_by_score_number_and_class(client: TestClient, mod
     assert classes(score_threshold=0, classes=["red", "40"]) == ["red", "green"]
 
 
+def test_each_class_may_have_its_threshold(client: TestClient, model: str) -> None:
+    data = encoded(picture())
+
+    def classes(*thresholds: str, **query: Any) -> list[str]:
+        found = post(client, model, data, score_threshold=list(thresholds), **query).json()["detections"]
+        return [detection["class_name"] for detection in found]
+
+    assert classes("green:0") == ["red", "green"]
+    assert classes("0", "red:0.95") == ["green"]
+    assert classes("40:0", "7:1") == ["green"]
+    assert classes("0", classes="green") == ["green"]
+
+
+def test_thresholds_come_from_the_evaluation_when_asked_for(
+    client: TestClient, services: Services, job: dict[str, Any]
+) -> None:
+    points = {
+        "max_f1": {"overall": 0.2, "per_class": {"7": 0.95, "40": 0.0}},
+        "precision": {"overall": None, "per_class": {"7": 0.1, "40": None}},
+    }
+    model = trained(services, job["id"], operating_points=points)
+
+    def classes(**query: Any) -> list[str]:
+        found = post(client, model, encoded(picture()), **query).json()["detections"]
+        return [detection["class_name"] for detection in found]
+
+    assert classes() == ["red"]
+    assert classes(operating_point="max_f1") == ["green"]
+    assert classes(operating_point="precision") == ["red"]  # none reaches it for green
+    assert classes(operating_point="max_f1", classes="red") == []
+    both = post(client, model, encoded(picture()), operating_point="max_f1", score_threshold=0.5)
+    assert problem(both, 422, "validation_failed")["errors"][0]["code"] == "exclusive"
+
+
+def test_a_model_without_operating_points_says_so(client: TestClient, model: str) -> None:
+    answer = post(client, model, encoded(picture()), operating_point="max_f1")
+    assert problem(answer, 422, "validation_failed")["errors"][0]["code"] == "operating_point_unavailable"
+
+
 @pytest.mark.parametrize(
     ("query", "pointer"),
     [
         ({"classes": "blue"}, "query:classes"),
+        ({"score_threshold": "blue:0.5"}, "query:score_threshold"),
+        ({"score_threshold": ["red:0.5", "7:0.6"]}, "query:score_threshold"),
+        ({"score_threshold": ["0.5", "0.6"]}, "query:score_threshold"),
+        ({"score_threshold": "red:"}, "query:score_threshold"),
+        ({"score_threshold": "1_0"}, "query:score_threshold"),
+        ({"operating_point": "best"}, "query:operating_point"),
         ({"score_threshold": 1.5}, "query:score_threshold"),
         ({"score_threshold": "nan"}, "query:score_threshold"),
         ({"max_detections": 0}, "query:max_detections"),

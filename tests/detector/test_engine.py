@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 
 from detector import checkpoint, engine
 from detector.config import TrainConfig
+from detector.data.batches import EpochBatches
+from detector.data.materialise import load
 from detector.engine import Interrupted, choose_splits, config_hash
 from detector.errors import CheckpointCorrupt, ConfigInvalid, DatasetInvalid, NonFiniteLoss, OutOfMemory
 from detector.evaluate.coco import evaluate
@@ -21,7 +23,8 @@ from detector.events import (
     PhaseEvent,
     ProgressEvent,
 )
-from detector.models import Detector
+from detector.manifest import order_hash, weights_hash
+from detector.models import Detector, build
 from tests.detector.helpers import config, run_training, write_dataset
 
 FASTER_RCNN = {"kind": "fasterrcnn_mobilenet_v3_large_320_fpn", "image_size": 128}
@@ -57,9 +60,33 @@ def test_the_artifacts_are_what_the_result_says(finished: Path) -> None:
         "ground_truth.json",
         "report.json",
         "images.jsonl",
+        "manifest.json",
     }
     for one in described.values():
         assert (finished / one["path"]).stat().st_size == one["bytes"]
+
+
+def test_the_card_has_a_threshold_for_every_class(finished: Path) -> None:
+    card = json.loads((finished / "artifacts/model.json").read_text())
+    report = json.loads((finished / "artifacts/report.json").read_text())
+    assert set(card["operating_points"]) == {"max_f1", "precision"}
+    chosen = report["operating_points"]["best_f1"]["all"]["chosen"]
+    assert card["operating_points"]["max_f1"]["overall"] == (chosen and chosen["threshold"])
+    assert set(card["operating_points"]["precision"]["per_class"]) == {"7", "3"}
+
+
+def test_the_manifest_tells_what_the_training_began_with(dataset: Path, finished: Path) -> None:
+    manifest = json.loads((finished / "artifacts/manifest.json").read_text())
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert (manifest["device"]["type"], manifest["processes"], manifest["seed"]) == ("cpu", 1, config().seed)
+    images = [image for image in load(dataset).images if image.split == "train"]
+    names = [image.file_name for image in images]
+    batches = EpochBatches(len(images), config().batch_size, config().seed)
+    assert manifest["data_order_sha256"] == order_hash(names, batches)
+    assert order_hash(names, EpochBatches(len(images), config().batch_size, 99)) != order_hash(names, batches)
+    torch.manual_seed(config().seed)
+    built = build(config().architecture, config().loss, 2)
+    assert manifest["initial_state_sha256"] == weights_hash(built.state_dict())
 
 
 def test_pycocotools_on_the_artifacts_gives_the_metrics_of_the_result(finished: Path) -> None:

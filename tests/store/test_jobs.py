@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from store import datasets, jobs, models
+from store import datasets, jobs, models, workers
 from store.clock import database_now
 from store.errors import (
     ActionNotPossible,
@@ -707,6 +707,33 @@ class TestQueue:
         assert database.run(lambda s: jobs.next_due(s, "train")) == low
         assert database.run(lambda s: jobs.next_due(s, "ingest")) is None
 
+    def test_a_job_waits_for_room_on_a_disk_where_no_worker_has_any(self, database: Database) -> None:
+        waiting = queue_training(database)
+
+        def reason() -> str | None:
+            with database.read() as session:
+                return jobs.waiting_for(session, jobs.get(session, DEFAULT_PROJECT, waiting.id))
+
+        def worker(name: str, blocked: str | None, queue: str = "train") -> None:
+            told = {"name": name, "queue": queue, "device": "cpu", "host": "h", "pid": 1, "version": "1"}
+            database.run(lambda s: workers.register(s, worker_id=f"wrk_{name}", **told))  # type: ignore[arg-type]
+            database.run(lambda s: workers.beat(s, f"wrk_{name}", blocked=blocked))
+
+        try:
+            worker("full", "12 MB are free")
+            assert reason() == "worker_disk_full"
+            worker("other", None, queue="ingest")
+            assert reason() == "worker_disk_full"
+            worker("free", None)
+            assert reason() == "worker"
+            database.run(lambda s: workers.drain(s, "wrk_free"))
+            assert reason() == "worker_disk_full"
+            worker("full", None)
+            assert reason() == "worker"
+        finally:
+            for name in ("full", "other", "free"):
+                database.run(lambda s, name=name: workers.leave(s, f"wrk_{name}"))  # type: ignore[misc]
+
     def test_what_a_queued_job_waits_for(self, database: Database) -> None:
         dataset, validation = upload(database)
         waiting = queue_training(database, dataset)
@@ -817,7 +844,7 @@ class TestDatasetsOfJobs:
                     dataset_id="ds_0",
                 )
             )
-        with pytest.raises(ValueError, match="needs a dataset"):
+        with pytest.raises(ValueError, match="need a dataset"):
             database.run(
                 lambda s: jobs.create(
                     s, project_id=DEFAULT_PROJECT, kind=JobKind.TRAIN, queue="train", spec={}

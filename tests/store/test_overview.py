@@ -15,12 +15,12 @@ def seen(database: Database, job_id: str) -> Overview:
 def test_a_queued_job_has_a_place_and_a_reason_to_wait(database: Database) -> None:
     queue_training(database)
     second = queue_training(database)
-    assert seen(database, second.id) == Overview(2, "worker", None, None, None, None)
+    assert seen(database, second.id) == Overview(2, "worker", None, None, None, None, None)
 
 
 def test_a_validation_has_no_metrics(database: Database) -> None:
     _, job = upload(database)
-    assert seen(database, job.id) == Overview(1, "worker", None, None, None, None)
+    assert seen(database, job.id) == Overview(1, "worker", None, None, None, None, None)
 
 
 def test_the_best_evaluation_has_the_highest_ap_and_the_earlier_one_wins_a_tie(database: Database) -> None:
