@@ -119,13 +119,13 @@ def main(arguments: list[str] | None = None) -> int:
         "",
         "| parser | executions | edges taken |",
         "|---|---|---|",
-        *(f"| {one.name} | {one.executions} | {one.branches} |" for one in outcomes),
+        *(f"| {outcome.name} | {outcome.executions} | {outcome.branches} |" for outcome in outcomes),
         *(f"\n## {one.name}\n\n```\n{one.finding}\n```" for one in found),
         *(f"\n    {text}" for text in inputs),
     ]
     options.report.write_text("\n".join(lines) + "\n")
-    for one in found:
-        console.print(f"== {one.name}\n{one.finding}", markup=False)
+    for outcome in found:
+        console.print(f"== {outcome.name}\n{outcome.finding}", markup=False)
     for text in inputs:
         console.print(text, markup=False)
     return 1 if found else 0

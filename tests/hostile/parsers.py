@@ -33,14 +33,15 @@ from api.errors import (
     NotAcceptable,
     RangeNotSatisfiable,
 )
+from api.inference.thresholds import thresholds
 from api.routes.jobs import _event_number
-from api.routes.predictions import _class_ids
 from api.schemas.datasets import DatasetCreate
 from api.uploads import Given
 from detector import images, initial_weights, run_lengths
 from detector.config import TrainConfig
-from detector.data.archive import ArchiveRefused, Limits, open_archive
+from detector.data.archive import Limits, open_archive
 from detector.data.inspect import inspect
+from detector.data.refusals import ArchiveRefused
 from detector.errors import (
     EvaluationTooLarge,
     ImageInvalid,
@@ -286,9 +287,13 @@ def _last_event(data: bytes) -> None:
         assert _event_number(data.decode("latin-1")) >= 0
 
 
-def _classes(data: bytes) -> None:
+def _thresholds(data: bytes) -> None:
+    """A line for each time that the parameter is given."""
+    card, given = ModelCard.model_validate(CARD), data.decode("utf-8", "replace").split("\n")
     with suppress(Invalid):
-        assert _class_ids(ModelCard.model_validate(CARD), data.decode("utf-8", "replace").split("\n")) >= {7}
+        assert all(0 <= least <= 1 for least in thresholds(card, given, None, None).values())
+    with suppress(Invalid):
+        assert thresholds(card, None, None, given).keys() <= {7, 40}
 
 
 def _npy(values: dict[str, Any]) -> bytes:
@@ -396,5 +401,10 @@ PARSERS = (
     Parser("Range", ("api/negotiation.py",), (b"bytes=0-99", b"bytes=-5", b"bytes=900-"), _range),
     Parser("metadata filter", ("api/dependencies.py",), (b"metadata[a]=b&metadata%5Bc%5D=%F0",), _metadata),
     Parser("Last-Event-ID", ("api/routes/jobs.py",), (b"12", b"\xb2"), _last_event),
-    Parser("classes of a prediction", ("api/routes/predictions.py",), (b"red,40", b"7\ngreen"), _classes),
+    Parser(
+        "classes and thresholds of a prediction",
+        ("api/inference/thresholds.py",),
+        (b"red,40", b"7\ngreen", b"0.5\nred:0.25\n40:1"),
+        _thresholds,
+    ),
 )

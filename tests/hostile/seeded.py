@@ -166,9 +166,9 @@ def measure(folder: Path) -> Path:
     """The run directory of a real evaluation of some detections, made in `folder`."""
     (folder / "index.json").write_bytes(msgspec.json.encode(MEASURED_INDEX))
     (folder / "detections.json").write_bytes(RESULTS)
-    files = ["--index", folder / "index.json", "--detections", folder / "detections.json"]
+    files = [f"--index={folder / 'index.json'}", f"--detections={folder / 'detections.json'}"]
     subprocess.run(
-        [sys.executable, "-m", "detector", "evaluate", *files, "--run", folder / "run"],
+        [sys.executable, "-m", "detector", "evaluate", *files, f"--run={folder / 'run'}"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         check=True,
