@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse
 from api.dependencies import ServicesDep
 from api.errors import NotReady
 from api.openapi import problems
-from api.page import page
+from api.page import POLICY, page
 from api.room import check_room
 from api.schemas.system import HealthView, IndexView, ReadyView
 from api.services import Services, require_current
@@ -40,7 +40,7 @@ def readyz(services: ServicesDep) -> ReadyView:
 @router.get("/v1", summary="Where things are")
 async def index(request: Request) -> IndexView:
     """Paths of the collections."""
-    names = ("datasets", "architectures", "jobs", "models")
+    names = ("datasets", "architectures", "jobs", "models", "model-aliases", "evaluations", "webhooks")
     links = {name: f"/v1/{name}" for name in names} | {"openapi": "/openapi.json", "docs": "/docs"}
     return IndexView(name=request.app.title, version=request.app.version, links=links)
 
@@ -48,8 +48,7 @@ async def index(request: Request) -> IndexView:
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> HTMLResponse:
     """The API on one page, which needs no network and no script."""
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
-    return HTMLResponse(page(request.app.openapi()), headers={"Content-Security-Policy": policy})
+    return HTMLResponse(page(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
 
 
 def _checks(services: Services) -> dict[str, Callable[[], object]]:
