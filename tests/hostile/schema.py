@@ -97,6 +97,7 @@ class Findings:
     examples: dict[str, str] = field(default_factory=dict)
     operations: int = 0
     slowest: float = 0.0
+    malformed: set[str] = field(default_factory=set)
     measured: Path | None = None
     until: float = math.inf
 
@@ -291,12 +292,25 @@ def _look(findings: Findings, event: events.EngineEvent) -> None:
                 label = event.recorder.cases[case_id].value.operation.label
                 fault = f"{label}: {check.name}: {failure.title}: {' '.join(failure.message.split())[:300]}"
                 response = event.recorder.find_response(case_id=case_id)
+                if response is not None and _is_the_doors(response):
+                    findings.malformed.add(case_id)
+                    continue
                 body = "" if response is None else response.text[:500]
                 findings.note(fault, f"{check.failure_info.code_sample}\n{body}")
     elif isinstance(event, events.NonFatalError):
         findings.note(f"{event.label}: {event.info.title}: {event.info.message[:300]}")
     elif isinstance(event, events.FatalError):
         raise event.exception
+
+
+def _is_the_doors(response: Any) -> bool:
+    """Whether uvicorn itself answered what is no HTTP, such as a control character in a header: what never
+    came to the application has no request id, and no problem object."""
+    return (
+        response.status_code == 400
+        and "x-request-id" not in response.headers
+        and response.content == b"Invalid HTTP request received."
+    )
 
 
 def report(findings: Findings, *, requests: int, seed: int, seconds: float) -> str:
@@ -311,6 +325,8 @@ def report(findings: Findings, *, requests: int, seed: int, seconds: float) -> s
     )
     if truthful:
         verdict += f"; {_counted(Counter(truthful))} (no room, or too much to do: declared, and true)"
+    if findings.malformed:
+        verdict += f"; {len(findings.malformed)} were no HTTP, and refused by uvicorn itself with 400"
     command = f"`python -m tests.hostile.schema --requests {requests} --seed {seed}`"
     lines = [
         "# schemathesis over the whole description",
