@@ -120,9 +120,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _elsewhere() -> set[tuple[Path, int, int]]:
     """Files, their sizes and times, where the names in the archives would lead if they were paths."""
     here = Path.cwd()
-    folders = (Path("/"), Path("/etc"), Path("/windows"), here.parent, here.parent.parent)
-    found = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()]
-    found += [path for path in (here / "escape.txt", here / "x.txt", here / "special") if path.exists()]
+    folders = [folder for folder in (Path("/"), Path("/etc"), Path("/windows")) if folder.is_dir()]
+    found = [path for folder in folders for path in folder.iterdir() if path.is_file()]
+    for folder in (here, here.parent, here.parent.parent):
+        names = ("escape.txt", "x.txt", "special", "link")
+        found += [folder / name for name in names if (folder / name).exists()]
     return {(path, path.stat().st_size, path.stat().st_mtime_ns) for path in found}
 
 
