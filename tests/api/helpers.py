@@ -1,6 +1,7 @@
 """What tests do in a worker's stead, and images they send."""
 
 import io
+import math
 import zipfile
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from api.services import Services
 from api.settings import Settings
+from detector.origins import SIGNATURES
 from store import datasets, jobs, models
 from store.jobs import Claim
 from tests.api.tiny_model import CARD, tiny_model
@@ -120,6 +122,14 @@ def trained(services: Services, job_id: str, *, manifest: dict[str, Any] | None 
         evaluation=models.NewEvaluation("val", METRICS, [{"id": 7, "name": "red", "AP": 0.5}]),
     )
     return services.database.run(lambda s: models.finish_training(s, claim, model=new).id)
+
+
+def backbone() -> bytes:
+    """A safetensors file with the one tensor by which a mobilenet_v3_large is known."""
+    name, shape = SIGNATURES["mobilenet_v3_large"]
+    size = 2 * math.prod(shape)
+    header = orjson.dumps({f"features.{name}": {"dtype": "F16", "shape": shape, "data_offsets": [0, size]}})
+    return len(header).to_bytes(8, "little") + header + bytes(size)
 
 
 def picture(height: int = 128, width: int = 128) -> NDArray[np.uint8]:

@@ -2,15 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
 from starlette.testclient import TestClient
 
 from api.services import Services
 from store import quotas
 from store.tables import DEFAULT_PROJECT
-from tests.api.helpers import archive, problem, stored_files
+from tests.api.helpers import archive, backbone, problem, stored_files
 
 ZIP = {"Content-Type": "application/zip"}
 SIZE = len(archive())
@@ -78,7 +76,7 @@ def test_a_resumable_upload_is_counted_as_it_begins(client: TestClient, room: An
 
 
 def test_weights_past_the_quota_are_refused(client: TestClient, room: Any) -> None:
-    data = save({"features.15.block.3.0.weight": np.zeros((160, 960, 1, 1), np.float16)})
+    data = backbone()
     path, headers = "/v1/models?backbone=mobilenet_v3_large", {"Content-Type": "application/octet-stream"}
     room(1)
     problem(client.post(path, content=data, headers=headers), 413, "storage_quota_exceeded")

@@ -5,10 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
-import numpy as np
 import pytest
 from httpx2 import Response
-from safetensors.numpy import save
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
@@ -17,7 +15,7 @@ from api.services import Services
 from store import idempotency, projects
 from store.idempotency import Asked
 from store.tables import DEFAULT_PROJECT, Idempotency
-from tests.api.helpers import archive, claimed, problem, stored_files
+from tests.api.helpers import archive, backbone, claimed, problem, stored_files
 from tests.api.served import Served
 
 ZIP = {"Content-Type": "application/zip"}
@@ -89,7 +87,7 @@ def test_a_key_may_be_used_for_each_operation(client: TestClient, services: Serv
 
 
 def test_imported_weights_are_one_model(client: TestClient, services: Services) -> None:
-    data = save({"features.15.block.3.0.weight": np.zeros((160, 960, 1, 1), np.float16)})
+    data = backbone()
     answers = [
         client.post("/v1/models?name=base&backbone=mobilenet_v3_large", content=data, headers=KEY | OCTETS)
         for _ in range(2)

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
 from starlette.testclient import TestClient
 
 from api.services import Services
-from tests.api.helpers import ABSENT, encoded, picture, problem, trained
+from tests.api.helpers import ABSENT, backbone, encoded, picture, problem, trained
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 
@@ -55,7 +53,7 @@ def test_an_alias_stands_for_its_model_wherever_an_id_does(
 def test_a_training_starts_from_what_the_alias_means_when_it_is_asked_for(
     client: TestClient, ready: dict[str, Any]
 ) -> None:
-    data = save({"features.15.block.3.0.weight": np.zeros((160, 960, 1, 1), np.float16)})
+    data = backbone()
     imported = client.post(
         "/v1/models?backbone=mobilenet_v3_large",
         content=data,
