@@ -319,6 +319,7 @@ def test_a_failed_job_carries_its_problem(
         "detail": "The device has no memory left for this batch.",
         "hint": "Make batch_size smaller.",
         "log_tail": "…\n",
+        "errors": [],
     }
     services.database.run(lambda s: jobs.fail(s, claim, reason="out_of_memory", error=error))
     body = client.get(f"/v1/jobs/{job['id']}").json()

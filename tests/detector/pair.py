@@ -1,9 +1,10 @@
-"""What two processes do together; run by torchrun in `test_parallel`, which reads their answers.
+"""What two processes do together; run twice by `test_parallel`, as torchrun would, which reads their answers.
 
-python -m torch.distributed.run --nproc-per-node 2 -m tests.detector.pair DATA OUT
+python -m tests.detector.pair DATA OUT PORT PORT PORT
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ from tests.detector.test_step import REFINEDET, detector, difference, gradients,
 CPU = torch.device("cpu")
 
 
-def main(data: Path, out: Path) -> None:
+def main(data: Path, out: Path, ports: list[str]) -> None:
     torch.set_num_threads(1)
     with together(on_gpu=False) as processes:
         answers = {
@@ -42,7 +43,7 @@ def main(data: Path, out: Path) -> None:
             "buffers": buffers(processes),
         }
         rank = processes.rank
-    answers["endings"] = endings(data, out, rank)
+    answers["endings"] = endings(data, out, rank, ports)
     (out / f"{rank}.json").write_text(json.dumps(answers))
 
 
@@ -155,8 +156,8 @@ def buffers(processes: Processes) -> bool:
     return all(torch.equal(own, other) for other in processes.gathered(own))
 
 
-def endings(data: Path, out: Path, rank: int) -> dict[str, str]:
-    """How a training ends when something happens to the second process alone."""
+def endings(data: Path, out: Path, rank: int, ports: list[str]) -> dict[str, str]:
+    """How a training ends when something happens to the second process alone; each meets at its own port."""
     second = rank == 1
     honest = loading.read_image
     Training.finish = lambda _: None  # type: ignore[method-assign,assignment]  # what is exported is another's matter
@@ -167,7 +168,8 @@ def endings(data: Path, out: Path, rank: int) -> dict[str, str]:
         return honest(*arguments)
 
     ended = {}
-    for name in ("interrupted", "stopped", "unreadable"):
+    for name, port in zip(("interrupted", "stopped", "unreadable"), ports, strict=True):
+        os.environ["MASTER_PORT"] = port
         if name == "unreadable":
             loading.read_image = unreadable  # type: ignore[assignment]
         run = out / name
@@ -208,4 +210,4 @@ def _largest(values: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

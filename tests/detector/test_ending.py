@@ -29,7 +29,9 @@ def _no_export(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
             return Parity(0, 0, 0.0, 0.0, None, 0, 0)
 
         monkeypatch.setattr(artifacts, "write_model", written)
-        monkeypatch.setattr(engine.Training, "_report", lambda *_: {})
+        nothing: dict[str, Any] = {"all": {"chosen": None}, "per_class": []}
+        report = {"operating_points": {"best_f1": nothing, "precision": nothing}}
+        monkeypatch.setattr(engine.Training, "_report", lambda *_: report)
 
 
 def after(calls: int) -> Callable[[], bool]:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,28 +35,37 @@ TRAINING = config(
 )
 
 
+def free_ports(count: int) -> list[str]:
+    """Different ones, for a group of processes each: a store that is closing takes no new group."""
+    with ExitStack() as held:
+        found = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [str(one.getsockname()[1]) for one in found]
+
+
 @pytest.fixture(scope="module")
 def pair(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What the two processes of `tests.detector.pair` have answered."""
     out = tmp_path_factory.mktemp("pair")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    ports = free_ports(4)
     shared = {
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": ports[0],
         "WORLD_SIZE": "2",
         "TORCHELASTIC_RUN_ID": "test",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "tests.detector.pair", str(dataset), str(out)]
+    command = [sys.executable, "-m", "tests.detector.pair", str(dataset), str(out), *ports[1:]]
     started = [
         subprocess.Popen(command, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, cwd=ROOT)
         for rank in ("0", "1")
     ]
     try:
-        assert [one.wait(280) for one in started] == [0, 0]
+        give_up = time.monotonic() + 280
+        while any(one.poll() is None for one in started) and time.monotonic() < give_up:
+            assert not any(one.returncode for one in started)  # the other would wait for it
+            time.sleep(0.1)
+        assert [one.poll() for one in started] == [0, 0]
     finally:
         for one in started:
             one.kill()
