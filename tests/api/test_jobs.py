@@ -311,7 +311,7 @@ def test_a_failed_job_carries_its_problem(
     client: TestClient, services: Services, job: dict[str, Any]
 ) -> None:
     claim = claimed(services, job["id"])
-    error = {
+    error: dict[str, Any] = {
         "type": "about:blank",
         "title": "Out of memory",
         "status": None,
