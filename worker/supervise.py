@@ -233,7 +233,8 @@ class _Attempt:
         self._oom = OomWatch()
         settings = shop.settings
         self._room = Room([settings.data, Path(settings.blobs)], settings.min_free_bytes)
-        self._is_exhausted = False  # the disk was full to the last byte when the database took no word
+        # The disk was full to the last byte when the database took no word, and it has taken none since.
+        self._is_exhausted = False
         self._noticed: set[str] = set()
         self._stalls = StallWatch(
             [self._log, run / "events.jsonl"],
@@ -546,6 +547,7 @@ class _Attempt:
 
         requested = self._shop.database.run(beat, repeatable=True)
         self._logged = tail
+        self._is_exhausted = False
         return requested
 
     def _fence(self) -> None:

@@ -565,6 +565,38 @@ def test_what_an_attempt_could_not_tell_on_a_full_disk_the_next_one_tells(
     assert "Attempt 1 ended because no room was left" in notice.data["message"]
 
 
+def test_a_full_disk_that_has_room_again_is_not_the_reason_of_a_later_outage(
+    supervisor: Supervisor,
+    shop: Workshop,
+    submit: Submit,
+    running: Row,
+    row: Row,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mark = tmp_path / "mark"
+    job_id = submit(steps=1000, pace=0.05, mark=str(mark))
+    refused: list[bool] = []
+
+    def away(*_: object, **__: object) -> object:
+        refused.append(True)
+        raise Unavailable
+
+    with in_background(lambda: supervisor.work(job_id)):
+        running(job_id)
+        with monkeypatch.context() as full:
+            full.setattr(Room, "is_exhausted", lambda _: True)
+            full.setattr(shop.database, "run", away)
+            until(lambda: len(refused) > 5)
+        beaten = row(job_id).heartbeat_at
+        until(lambda: row(job_id).heartbeat_at != beaten)
+        with monkeypatch.context() as cut:
+            cut.setattr(shop.database, "run", away)
+            until(lambda: not is_alive(last_process(mark)))
+    job = row(job_id)
+    assert (job.status, job.status_reason, job.stalls) == (JobStatus.QUEUED, "worker_lost", 0)
+
+
 def test_a_worker_on_hold_claims_nothing_and_says_why(
     shop: Workshop, submit: Submit, row: Row, caplog: pytest.LogCaptureFixture
 ) -> None:
