@@ -1,7 +1,7 @@
 """Jobs: create, list, read, ask something of them, and what they have said so far."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import orjson
 from anyio import to_thread
@@ -9,7 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Header, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from api import starting_points, streams
+from api import plans, starting_points, streams
 from api.dependencies import (
     METADATA_FILTER,
     After,
@@ -113,7 +113,7 @@ def create_job(
     """Starts a training on a dataset. While the dataset is still validating, the job waits for it."""
     if dry_run:
         dataset, start = _inputs(services.database, project, body)
-        return JSONResponse(_plan(dataset, body.config, start).model_dump(mode="json"))
+        return JSONResponse(plans.plan(services, dataset, start).model_dump(mode="json"))
     with once.asked(body):
         dataset, start = _inputs(services.database, project, body)
         check_room(services.settings)
@@ -493,21 +493,6 @@ def _require_usable(dataset: Dataset, config: TrainConfig) -> None:
     ]
     if errors:
         raise Invalid("; ".join(f"{error.pointer}: {error.detail}" for error in errors), errors=errors)
-
-
-def _plan(dataset: Dataset, config: TrainConfig, start: Start) -> JobPlan:
-    steps_per_epoch = None
-    if dataset.summary is not None:
-        images = cast(int, dataset.summary["splits"][config.train_split]["images"])
-        steps_per_epoch = max(1, images // config.batch_size)  # whole batches only
-    return JobPlan(
-        kind=JobKind.TRAIN,
-        dataset_id=dataset.id,
-        dataset_status=dataset.status,
-        resolved_config=start.config.model_dump(mode="json"),
-        steps_per_epoch=steps_per_epoch,
-        steps=None if steps_per_epoch is None else steps_per_epoch * config.epochs,
-    )
 
 
 def _event_number(text: str) -> int:
