@@ -9,9 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from api.bodies import Field, PartData, PartStart, counted, multipart
-from api.errors import BodyMalformed, Invalid
+from api.errors import BodyMalformed, invalid
 from api.room import check_quota, check_room
-from api.schemas.common import ProblemError
 from api.schemas.evaluations import EvaluationCreate, EvaluationOfDetections
 from api.settings import Settings
 from api.uploads import Given
@@ -50,7 +49,7 @@ async def receive(
     given = Given()
     await _write(_file_part(request, given, settings), staging, settings, left)
     if staging.size == 0:
-        raise _invalid("form:file", "detections_empty", "the detections are missing or empty")
+        raise invalid("form:file", "detections_empty", "the detections are missing or empty")
     return given.checked(EvaluationOfDetections)
 
 
@@ -65,17 +64,15 @@ async def _file_part(request: Request, given: Given, settings: Settings) -> Asyn
                 started = True
                 if not begin.startswith(b"["):
                     detail = "the detections must be COCO results: a JSON list of {image_id, category_id, …}"
-                    raise _invalid("form:file", "results_invalid", detail)
+                    raise invalid("form:file", "results_invalid", detail)
             yield piece.data
         elif isinstance(piece, Field):
             _add(given, piece.name, piece.value)
         elif isinstance(piece, PartStart):
             if piece.name not in _PART_NAMES:
-                raise _invalid(
-                    f"form:{piece.name}", "extra_forbidden", "the part of the detections is `file`"
-                )
+                raise invalid(f"form:{piece.name}", "extra_forbidden", "the part of the detections is `file`")
             if seen:
-                raise _invalid(f"form:{piece.name}", "duplicate", "there is more than one file")
+                raise invalid(f"form:{piece.name}", "duplicate", "there is more than one file")
             seen = True
 
 
@@ -87,7 +84,7 @@ def _add(given: Given, name: str, text: str) -> None:
         try:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            raise _invalid(where, "json_invalid", f"{name} must be JSON: {error}") from error
+            raise invalid(where, "json_invalid", f"{name} must be JSON: {error}") from error
     given.put(where, name, value)
 
 
@@ -108,9 +105,3 @@ def _flush(staging: Staging, data: bytes, settings: Settings, left: int | None) 
     check_quota(left, staging.size + len(data))
     check_room(settings, len(data))
     staging.write(data)
-
-
-def _invalid(where: str, code: str, detail: str) -> Invalid:
-    return Invalid(
-        f"{where or 'the body'}: {detail}", errors=[ProblemError(pointer=where, code=code, detail=detail)]
-    )

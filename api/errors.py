@@ -74,6 +74,13 @@ class Invalid(Refusal):
     code = "validation_failed"
 
 
+def invalid(where: str, code: str, detail: str) -> Invalid:
+    """The refusal of one thing in a request; `where` is a JSON Pointer, `query:limit`, or "" for the body."""
+    return Invalid(
+        f"{where or 'the body'}: {detail}", errors=[ProblemError(pointer=where, code=code, detail=detail)]
+    )
+
+
 class BodyMalformed(Refusal):
     """The body cannot be parsed."""
 
@@ -275,7 +282,9 @@ def _validation_error(request: Request, error: RequestValidationError) -> Respon
             request.scope, 400, BodyMalformed.code, f"The body is not JSON: {reason} at byte {position}."
         )
     errors = [
-        ProblemError(pointer=_place(entry["loc"], error.body), code=entry["type"], detail=_sentence(entry))
+        ProblemError(
+            pointer=_place(_location(entry), error.body), code=entry["type"], detail=_sentence(entry)
+        )
         for entry in found
     ]
     listed = "; ".join(f"{e.pointer or 'the body'}: {e.detail}" for e in errors[:3])
@@ -328,6 +337,13 @@ def unexpected(scope: Scope, error: BaseException) -> Response:
 # Where in the body
 
 
+def _location(entry: Mapping[str, Any]) -> Sequence[int | str]:
+    """pydantic's; of an object without a valid tag that of the tag, which is where the fault is."""
+    location: tuple[int | str, ...] = entry["loc"]
+    tag = re.fullmatch(r"'(\w+)'", str(entry.get("ctx", {}).get("discriminator")))
+    return (*location, tag[1]) if tag and isinstance(entry["input"], Mapping) else location
+
+
 def _place(location: Sequence[int | str], body: object) -> str:
     """pydantic's location as a JSON Pointer (RFC 6901) into the body, or as `query:limit`."""
     if not location or location[0] != "body":
@@ -368,4 +384,10 @@ def _sentence(entry: Mapping[str, Any]) -> str:
     message = str(entry["msg"]).removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
         message = f"there is no field named {str(entry['loc'][-1])[:100]!r}"
+    elif entry["type"] == "union_tag_invalid":
+        message = f"must be one of {entry['ctx']['expected_tags']}, not {str(entry['ctx']['tag'])[:100]!r}"
+    elif entry["type"] == "union_tag_not_found" and isinstance(entry["input"], Mapping):
+        message = "must be there: it says what is meant"
+    elif entry["type"] in ("model_attributes_type", "model_type"):
+        message = "must be an object"
     return message.encode("utf-8", "replace").decode()

@@ -7,9 +7,8 @@ from anyio import to_thread
 from fastapi import Request
 
 from api.bodies import Field, PartData, PartStart, counted, media_type, multipart
-from api.errors import Invalid, MediaTypeUnsupported
+from api.errors import MediaTypeUnsupported, invalid
 from api.room import check_quota, check_room
-from api.schemas.common import ProblemError
 from api.schemas.models import ModelCreate
 from api.settings import Settings
 from api.uploads import MULTIPART, Given
@@ -69,7 +68,7 @@ async def receive(
     said = given.checked(ModelCreate)
     if weights.size == 0:
         where = "form:file" if kind == MULTIPART else ""
-        raise _invalid(where, "weights_empty", "the weights are missing or empty")
+        raise invalid(where, "weights_empty", "the weights are missing or empty")
     return said
 
 
@@ -104,7 +103,7 @@ def _add(given: Given, place: str, name: str, text: str) -> None:
         try:
             given.values[name] = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            raise _invalid(f"{place}:{name}", "json_invalid", f"{name} must be JSON: {error}") from error
+            raise invalid(f"{place}:{name}", "json_invalid", f"{name} must be JSON: {error}") from error
 
 
 async def _file_part(request: Request, given: Given, settings: Settings) -> AsyncIterator[bytes]:
@@ -118,9 +117,9 @@ async def _file_part(request: Request, given: Given, settings: Settings) -> Asyn
             _add(given, "form", piece.name, piece.value)
         elif isinstance(piece, PartStart):
             if piece.name not in _PART_NAMES:
-                raise _invalid(f"form:{piece.name}", "extra_forbidden", "the part of the weights is `file`")
+                raise invalid(f"form:{piece.name}", "extra_forbidden", "the part of the weights is `file`")
             if seen:
-                raise _invalid(f"form:{piece.name}", "duplicate", "there is more than one file")
+                raise invalid(f"form:{piece.name}", "duplicate", "there is more than one file")
             seen = True
 
 
@@ -142,9 +141,3 @@ def _flush(weights: ScannedWeights, data: bytes, settings: Settings, left: int |
     check_quota(left, weights.size + len(data))
     check_room(settings, len(data))
     weights.write(data)
-
-
-def _invalid(where: str, code: str, detail: str) -> Invalid:
-    return Invalid(
-        f"{where or 'the body'}: {detail}", errors=[ProblemError(pointer=where, code=code, detail=detail)]
-    )

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from api.errors import Invalid
-from api.schemas.common import ProblemError
+from api.errors import invalid
 from detector.config import TrainConfig
 from detector.errors import InitialWeightsUnfit
 from detector.origins import origin_of, resolve
@@ -33,8 +32,7 @@ def find(session: Session, project_id: str, config: TrainConfig) -> Start:
         return Start(config)
     if asked.model is None:
         detail = "say which model: here is no command line to give a file"
-        error = ProblemError(pointer=f"{_POINTER}/model", code="missing", detail=detail)
-        raise Invalid(f"{error.pointer}: {detail}", errors=[error])
+        raise invalid(f"{_POINTER}/model", "missing", detail)
     model = models.resolve(session, project_id, asked.model)
     try:
         weights = models.artifact(session, project_id, model.id, models.WEIGHTS)

@@ -21,9 +21,9 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 
 from api.bodies import media_type
-from api.errors import BodyTooLarge, Invalid, MediaTypeUnsupported, Refusal
+from api.errors import BodyTooLarge, MediaTypeUnsupported, Refusal, invalid
 from api.room import check_room
-from api.schemas.common import Metadata, ProblemError
+from api.schemas.common import Metadata
 from api.services import Services
 from api.settings import Settings
 from store.errors import OffsetMismatch, UploadBusy
@@ -273,8 +273,3 @@ def _write(part: Part, data: bytes, checksum: Checksum | None, settings: Setting
     part.write(data)
     if checksum is not None:
         checksum.update(data)
-
-
-def invalid(where: str, code: str, detail: str) -> Invalid:
-    """A refusal of one thing in a request."""
-    return Invalid(f"{where}: {detail}", errors=[ProblemError(pointer=where, code=code, detail=detail)])

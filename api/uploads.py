@@ -10,7 +10,7 @@ from fastapi import Request
 from pydantic import ValidationError
 
 from api.bodies import Field, PartData, PartStart, counted, media_type, multipart
-from api.errors import BodyMalformed, Invalid, MediaTypeUnsupported, pointer
+from api.errors import BodyMalformed, Invalid, MediaTypeUnsupported, invalid, pointer
 from api.room import check_quota, check_room
 from api.schemas.common import Body, ProblemError
 from api.schemas.datasets import DatasetCreate, DatasetFromUpload
@@ -43,12 +43,12 @@ class Given:
             try:
                 self.values[name] = orjson.loads(text)
             except orjson.JSONDecodeError as error:
-                raise _invalid(where, "json_invalid", f"{name} must be JSON: {error}") from error
+                raise invalid(where, "json_invalid", f"{name} must be JSON: {error}") from error
 
     def put(self, where: str, name: str, value: Any) -> None:
         """Raises `Invalid` for what is said twice."""
         if name in self.values:
-            raise _invalid(where, "duplicate", f"{name} is given twice")
+            raise invalid(where, "duplicate", f"{name} is given twice")
         self._places[name] = where
         self.values[name] = value
 
@@ -92,7 +92,7 @@ async def receive(
     options = given.checked(DatasetCreate)
     if staging.size == 0:
         where = "form:file" if kind == MULTIPART else ""
-        raise _invalid(where, "archive_empty", "the archive is missing or empty")
+        raise invalid(where, "archive_empty", "the archive is missing or empty")
     return options
 
 
@@ -112,7 +112,7 @@ async def named(request: Request, settings: Settings) -> DatasetFromUpload:
     except orjson.JSONDecodeError as error:
         raise BodyMalformed(f"The body is not JSON: {error}.") from error
     if not isinstance(said, dict):
-        raise _invalid("", "model_type", "must be an object")
+        raise invalid("", "model_type", "must be an object")
     for name, value in said.items():
         given.put(pointer((name,), said), name, value)
     return given.checked(DatasetFromUpload)
@@ -129,9 +129,9 @@ async def _archive_part(request: Request, given: Given, settings: Settings) -> A
             given.add("form", piece.name, piece.value)
         elif isinstance(piece, PartStart):
             if piece.name not in _PART_NAMES:
-                raise _invalid(f"form:{piece.name}", "extra_forbidden", "the archive's part is named `file`")
+                raise invalid(f"form:{piece.name}", "extra_forbidden", "the archive's part is named `file`")
             if seen:
-                raise _invalid(f"form:{piece.name}", "duplicate", "there is more than one archive")
+                raise invalid(f"form:{piece.name}", "duplicate", "there is more than one archive")
             seen = True
 
 
@@ -152,9 +152,3 @@ def _flush(staging: Staging, data: bytes, settings: Settings, left: int | None) 
     check_quota(left, staging.size + len(data))
     check_room(settings, len(data))
     staging.write(data)
-
-
-def _invalid(where: str, code: str, detail: str) -> Invalid:
-    return Invalid(
-        f"{where or 'the body'}: {detail}", errors=[ProblemError(pointer=where, code=code, detail=detail)]
-    )

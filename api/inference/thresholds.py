@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from api.errors import Invalid
-from api.schemas.common import ProblemError
+from api.errors import Invalid, invalid
 from detector.runtime import ModelCard
 
 
@@ -92,5 +91,4 @@ def _unknown(where: str, name: str) -> Invalid:
 
 
 def _invalid(where: str, code: str, detail: str) -> Invalid:
-    place = f"query:{where}"
-    return Invalid(f"{place}: {detail}", errors=[ProblemError(pointer=place, code=code, detail=detail)])
+    return invalid(f"query:{where}", code, detail)

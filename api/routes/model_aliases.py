@@ -7,10 +7,9 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from api.dependencies import After, AliasName, DatabaseDep, Limit, OrderBy, ProjectDep
-from api.errors import BodyMalformed, BodyTooLarge, Invalid, PreconditionFailed
+from api.errors import BodyMalformed, BodyTooLarge, Invalid, PreconditionFailed, invalid
 from api.negotiation import require_match, unchanged
 from api.openapi import problems
-from api.schemas.common import ProblemError
 from api.schemas.model_aliases import ModelAliasList, ModelAliasPut, ModelAliasView
 from store import aliases, models
 from store.errors import ModelAliasNotFound, ModelNotFound
@@ -110,8 +109,7 @@ def put_model_alias(
     where you have seen it. A repeat changes nothing."""
     if not aliases.NAME.fullmatch(alias):
         detail = "a name is lower-case letters, digits, '.', '_' and '-', at most 100; `mdl_` begins an id"
-        error = ProblemError(pointer="path:alias", code="string_pattern_mismatch", detail=detail)
-        raise Invalid(f"path:alias: {detail}", errors=[error])
+        raise invalid("path:alias", "string_pattern_mismatch", detail)
 
     def put(session: Session) -> Response:
         aliases.hold(session, project)

@@ -23,10 +23,17 @@ from api.dependencies import (
     ProjectDep,
     ServicesDep,
 )
-from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupported, RangeNotSatisfiable
+from api.errors import (
+    BodyMalformed,
+    BodyTooLarge,
+    Invalid,
+    MediaTypeUnsupported,
+    RangeNotSatisfiable,
+    invalid,
+)
 from api.openapi import BINARY, problems
 from api.room import bytes_left
-from api.schemas.common import MOST_METADATA, ProblemError
+from api.schemas.common import MOST_METADATA
 from api.schemas.models import (
     ArtifactList,
     ArtifactView,
@@ -284,8 +291,7 @@ def _merged(patch: Mapping[str, str | None] | None, before: dict[str, str]) -> d
     after = {name: value for name, value in {**before, **patch}.items() if value is not None}
     if len(after) > MOST_METADATA:
         detail = f"the model would have {len(after)} names, {MOST_METADATA} is the most"
-        error = ProblemError(pointer="/metadata", code="too_long", detail=detail)
-        raise Invalid(f"/metadata: {detail}", errors=[error])
+        raise invalid("/metadata", "too_long", detail)
     return after
 
 

@@ -10,12 +10,19 @@ from starlette.responses import Response
 
 from api.bodies import Field, PartData, PartStart, counted, media_type, multipart
 from api.dependencies import ModelReference, ProjectDep, ServicesDep
-from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupported, NotAcceptable, Overloaded
+from api.errors import (
+    BodyMalformed,
+    BodyTooLarge,
+    Invalid,
+    MediaTypeUnsupported,
+    NotAcceptable,
+    Overloaded,
+    invalid,
+)
 from api.inference.answer import Wanted, as_json, as_picture
 from api.inference.thresholds import thresholds
 from api.negotiation import preferred
 from api.openapi import BINARY, problems
-from api.schemas.common import ProblemError
 from api.schemas.predictions import BoxFormat, MaskFormat, PredictionList, PredictionView
 from api.services import Services
 from detector.errors import ImageInvalid
@@ -192,11 +199,7 @@ async def _form_images(request: Request, services: Services) -> list[Upload]:
                 raise BodyTooLarge(f"The form has more than {services.settings.predict_images_limit} images.")
         elif isinstance(piece, Field):
             detail = "is a field, not an image; parameters go into the query"
-            where = f"form:{piece.name}"
-            raise Invalid(
-                f"{where}: {detail}",
-                errors=[ProblemError(pointer=where, code="extra_forbidden", detail=detail)],
-            )
+            raise invalid(f"form:{piece.name}", "extra_forbidden", detail)
     if not found:
         raise _missing("form:image")
     return [Upload(bytes(data), name) for data, name in found]
@@ -205,9 +208,7 @@ async def _form_images(request: Request, services: Services) -> list[Upload]:
 def _masks(card: ModelCard, asked: MaskFormat | None) -> MaskFormat:
     """Raises `Invalid` for masks of a model that has none."""
     if not card.masks and asked not in (None, "none"):
-        detail = "the model finds boxes only"
-        error = ProblemError(pointer="query:masks", code="masks_unavailable", detail=detail)
-        raise Invalid(f"query:masks: {detail}", errors=[error])
+        raise invalid("query:masks", "masks_unavailable", "the model finds boxes only")
     return asked or ("rle" if card.masks else "none")
 
 
@@ -216,8 +217,4 @@ def _image_invalid(error: ImageInvalid, number: int, file_name: str | None) -> I
 
 
 def _missing(where: str) -> Invalid:
-    detail = "the image is missing"
-    return Invalid(
-        f"{where or 'the body'}: {detail}",
-        errors=[ProblemError(pointer=where, code="image_missing", detail=detail)],
-    )
+    return invalid(where, "image_missing", "the image is missing")

@@ -16,7 +16,7 @@ from api.dependencies import (
     SettingsDep,
     UploadId,
 )
-from api.errors import BodyTooLarge, MediaTypeUnsupported
+from api.errors import BodyTooLarge, MediaTypeUnsupported, invalid
 from api.openapi import BINARY, Responses, problems
 from api.room import check_room
 from api.schemas.uploads import UploadList, UploadView
@@ -122,7 +122,7 @@ async def create_upload(
     tus.check_version(tus_resumable)
     settings = services.settings
     if not upload_length:
-        raise tus.invalid("header:Upload-Length", "missing", "must say how many bytes the archive has")
+        raise invalid("header:Upload-Length", "missing", "must say how many bytes the archive has")
     if upload_length > settings.upload_limit_bytes:
         raise BodyTooLarge(
             f"An upload has at most {settings.upload_limit_bytes} bytes.", headers=tus.options(settings)
@@ -257,7 +257,7 @@ async def append_upload(
     tus.check_version(tus_resumable)
     row = await to_thread.run_sync(_read, services, project, upload_id)
     if upload_offset is None:
-        raise tus.invalid("header:Upload-Offset", "missing", "must say where the bytes belong")
+        raise invalid("header:Upload-Offset", "missing", "must say where the bytes belong")
     checksum = None if upload_checksum is None else Checksum(upload_checksum)
     async with tus.held(services, upload_id) as part:
         # Read again: it may have been deleted or used while this request waited for it.
