@@ -9,6 +9,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.errors import BodyMalformed, BodyTooLarge
 
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
 _FIELD_LIMIT = 64 * 1024
 _PARTS_LIMIT = 100
 _HEADER_LIMIT = 8 * 1024

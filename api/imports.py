@@ -1,25 +1,21 @@
 """Weights on their way in: what is said about them, and their bytes straight to the data volume."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
-import orjson
-from anyio import to_thread
 from fastapi import Request
 
-from api.bodies import Field, PartData, PartStart, counted, media_type, multipart
+from api.bodies import MULTIPART, counted, media_type
 from api.errors import MediaTypeUnsupported, invalid
-from api.room import check_quota, check_room
+from api.receiving import FilePart, Given, file_of_form, write
 from api.schemas.models import ModelCreate
 from api.settings import Settings
-from api.uploads import MULTIPART, Given
 from detector.errors import InitialWeightsUnfit
 from detector.origins import SIGNATURES
 from detector.safetensors_header import HeaderScanner, TensorInfo
 from store.blobs import Staging
 
 MEDIA_TYPES = ("application/octet-stream", "application/vnd.safetensors")
-_PART_NAMES = ("file", "weights")
-_WRITE = 1 << 20
+_PART = FilePart(("file", "weights"), "the part of the weights is `file`", "there is more than one file")
 
 
 class ScannedWeights:
@@ -52,19 +48,19 @@ async def receive(
     Raises `Invalid`, `MediaTypeUnsupported`, `BodyMalformed`, `BodyTooLarge`, `WeightsInvalid`,
     `StorageFull`, `StorageQuotaExceeded`.
     """
-    given = Given()
-    for name, value in request.query_params.multi_items():
-        _add(given, "query", name, value)
+    given = Given(is_json)
+    given.add_query(request)
     kind = media_type(request)
     if kind in MEDIA_TYPES:
         given.checked(ModelCreate)  # before gigabytes arrive, not after
-        await _write(counted(request, settings.weights_limit_bytes), weights, settings, left)
+        sent = counted(request, settings.weights_limit_bytes)
     elif kind == MULTIPART:
-        await _write(_file_part(request, given, settings), weights, settings, left)
+        sent = file_of_form(request, given, _PART, settings.weights_limit_bytes)
     else:
         raise MediaTypeUnsupported(
             f"The body must be {MEDIA_TYPES[0]} or {MULTIPART}, not {kind or 'without a Content-Type'}."
         )
+    await write(sent, weights, settings, left)
     said = given.checked(ModelCreate)
     if weights.size == 0:
         where = "form:file" if kind == MULTIPART else ""
@@ -96,48 +92,6 @@ def check(said: ModelCreate, tensors: Mapping[str, TensorInfo]) -> None:
         )
 
 
-def _add(given: Given, place: str, name: str, text: str) -> None:
-    """A choice with options is JSON; without, its bare name."""
-    given.add(place, name, text)
-    if name == "classes" or (name == "architecture" and text.lstrip().startswith("{")):
-        try:
-            given.values[name] = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise invalid(f"{place}:{name}", "json_invalid", f"{name} must be JSON: {error}") from error
-
-
-async def _file_part(request: Request, given: Given, settings: Settings) -> AsyncIterator[bytes]:
-    """The bytes of the one file of the form; its fields go to `given`."""
-    seen = False
-    # A form is a little larger than the file in it.
-    async for piece in multipart(request, settings.weights_limit_bytes + 1024 * 1024):
-        if isinstance(piece, PartData):
-            yield piece.data
-        elif isinstance(piece, Field):
-            _add(given, "form", piece.name, piece.value)
-        elif isinstance(piece, PartStart):
-            if piece.name not in _PART_NAMES:
-                raise invalid(f"form:{piece.name}", "extra_forbidden", "the part of the weights is `file`")
-            if seen:
-                raise invalid(f"form:{piece.name}", "duplicate", "there is more than one file")
-            seen = True
-
-
-async def _write(
-    chunks: AsyncIterator[bytes], weights: ScannedWeights, settings: Settings, left: int | None
-) -> None:
-    buffer = bytearray()
-    async for chunk in chunks:
-        buffer += chunk
-        # The first bytes tell at once what is no safetensors file.
-        if len(buffer) >= _WRITE or weights.size == 0:
-            await to_thread.run_sync(_flush, weights, bytes(buffer), settings, left)
-            buffer.clear()
-    if buffer:
-        await to_thread.run_sync(_flush, weights, bytes(buffer), settings, left)
-
-
-def _flush(weights: ScannedWeights, data: bytes, settings: Settings, left: int | None) -> None:
-    check_quota(left, weights.size + len(data))
-    check_room(settings, len(data))
-    weights.write(data)
+def is_json(name: str, text: str) -> bool:
+    """Whether this parameter of weights is JSON: an architecture may be its bare name too."""
+    return name in ("classes", "metadata") or (name == "architecture" and text.lstrip().startswith("{"))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from api import uploads
-from api.bodies import media_type
+from api.bodies import JSON, media_type
 from api.dependencies import (
     METADATA_FILTER,
     After,
@@ -127,7 +127,7 @@ async def create_dataset(
     is any good is found by the validation that follows, and told by the report.
     """
     async with once.asking():
-        if media_type(request) == uploads.JSON:
+        if media_type(request) == JSON:
             wanted = await uploads.named(request, services.settings)
             once.settle(wanted)
             job, response = await to_thread.run_sync(_from_upload, services, project, wanted, once)

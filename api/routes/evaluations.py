@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
 from api import detections, files
-from api.bodies import media_type
+from api.bodies import JSON, MULTIPART, media_type
 from api.dependencies import (
     METADATA_FILTER,
     After,
@@ -43,7 +43,6 @@ from api.schemas.evaluations import (
     ThresholdSweepView,
 )
 from api.services import Services
-from api.uploads import JSON, MULTIPART
 from store import datasets, evaluations, models
 from store.blobs import Blob
 from store.errors import (

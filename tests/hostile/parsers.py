@@ -34,9 +34,10 @@ from api.errors import (
     RangeNotSatisfiable,
 )
 from api.inference.thresholds import thresholds
+from api.receiving import Given
 from api.routes.jobs import _event_number
 from api.schemas.datasets import DatasetCreate
-from api.uploads import Given
+from api.uploads import is_json
 from detector import images, initial_weights, run_lengths
 from detector.config import TrainConfig
 from detector.data.archive import Limits, open_archive
@@ -256,7 +257,7 @@ def _form(data: bytes) -> None:
 
 def _upload(data: bytes) -> None:
     """What is said about an archive, in the query or a form: a line each."""
-    given = Given()
+    given = Given(is_json)
     with suppress(Invalid):
         for line in data.decode("utf-8", "replace").split("\n"):
             name, _, value = line.partition("=")
@@ -388,7 +389,7 @@ PARSERS = (
     Parser("multipart form", ("api/bodies.py",), (_FORM,), _form),
     Parser(
         "parameters of an upload",
-        ("api/uploads.py", "api/imports.py", "api/detections.py"),
+        ("api/receiving.py", "api/uploads.py", "api/imports.py", "api/detections.py"),
         (b'name=cells\nformat=coco\nsplit={"val_fraction": 0.2}\nmetadata={"a": "b"}',),
         _upload,
     ),
