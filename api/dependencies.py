@@ -175,6 +175,12 @@ METADATA_FILTER: dict[str, Any] = {
     ]
 }
 OrderBy = Annotated[Literal["asc", "desc"], Query(description="`desc` lists the newest first.")]
+IfNoneMatch = Annotated[
+    str | None, Header(description="The ETag of the answer before; when nothing has changed: 304, no body.")
+]
+FileRange = Annotated[
+    str | None, Header(alias="Range", description="One part of the file, such as `bytes=1000-`.")
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(

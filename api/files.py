@@ -7,7 +7,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from api.negotiation import asked_range, digest_header, unchanged
-from api.openapi import BINARY, Responses
+from api.openapi import BINARY, Responses, header
 from store.blobs import Blobs
 
 _CHUNK = 1 << 20
@@ -17,17 +17,15 @@ RESPONSES: Responses = {
         "description": "The whole file.",
         "content": {"application/octet-stream": {"schema": BINARY}},
         "headers": {
-            "ETag": {"description": "The file's SHA-256.", "schema": {"type": "string"}},
-            "Repr-Digest": {"description": "The file's SHA-256 (RFC 9530).", "schema": {"type": "string"}},
-            "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
+            **header("ETag", "The file's SHA-256."),
+            **header("Repr-Digest", "The file's SHA-256 (RFC 9530)."),
+            **header("Accept-Ranges", "`bytes`."),
         },
     },
     206: {
         "description": "The part asked for in Range.",
         "content": {"application/octet-stream": {"schema": BINARY}},
-        "headers": {
-            "Content-Range": {"description": "Which part of how much.", "schema": {"type": "string"}}
-        },
+        "headers": header("Content-Range", "Which part of how much."),
     },
     304: {"description": "The file is the one named in If-None-Match."},
 }

@@ -9,6 +9,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from api.errors import NotAcceptable, PreconditionFailed, RangeNotSatisfiable
+from api.openapi import Responses, header
 
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 
@@ -70,6 +71,14 @@ def fresh(request: Request, content: bytes, media_type: str = "application/json"
     if unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
     return Response(content, 200, headers, media_type)
+
+
+def freshness(what: str) -> Responses:
+    """What a route that answers with `fresh` says of itself; `what` decides its ETag."""
+    return {
+        200: {"headers": header("ETag", f"Changes with the {what}.")},
+        304: {"description": "Nothing has changed since the ETag in If-None-Match."},
+    }
 
 
 def require_match(request: Request, etag: str | None) -> None:

@@ -65,6 +65,16 @@ class InternalError(Exception):
     code = "internal_error"
 
 
+def header(name: str, description: str) -> dict[str, Any]:
+    """A header of an answer, for the `headers` of a response."""
+    return {name: {"description": description, "schema": {"type": "string"}}}
+
+
+def location(what: str) -> dict[str, Any]:
+    """`Location` of an answer that tells of something new."""
+    return header("Location", f"Path of the {what}.")
+
+
 def problems(*errors: type[Exception], also: Responses | None = None) -> Responses:
     """`responses` of a route that may end in these errors, one example each, and `also` in these answers."""
     grouped: dict[int, list[type[Exception]]] = defaultdict(list)

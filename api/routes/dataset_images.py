@@ -5,14 +5,22 @@ from typing import Annotated
 
 import numpy as np
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from api import pictures
-from api.dependencies import AfterNumber, DatasetId, Limit, Position, ProjectDep, ServicesDep
+from api.dependencies import (
+    AfterNumber,
+    DatasetId,
+    IfNoneMatch,
+    Limit,
+    Position,
+    ProjectDep,
+    ServicesDep,
+)
 from api.errors import Overloaded
 from api.negotiation import fresh, unchanged
-from api.openapi import BINARY, Responses, problems
+from api.openapi import BINARY, Responses, header, problems
 from api.schemas.dataset_images import DatasetImageList, DatasetImageView, StatsView
 from api.services import Services
 from detector.errors import ImageInvalid
@@ -22,10 +30,7 @@ from store.tables import Dataset, DatasetImage, DatasetStatus
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
-IfNoneMatch = Annotated[
-    str | None, Header(description="The ETag of the answer before; when nothing has changed: 304, no body.")
-]
-_ETAG = {"ETag": {"description": "Never changes for the same image.", "schema": {"type": "string"}}}
+_ETAG = header("ETag", "Never changes for the same image.")
 _UNCHANGED: Responses = {304: {"description": "It is the one named in If-None-Match."}}
 _IMAGES = ("image/jpeg", "image/png", "image/webp", "image/bmp")
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from api import uploads
@@ -14,6 +14,7 @@ from api.dependencies import (
     AfterNumber,
     DatabaseDep,
     DatasetId,
+    IfNoneMatch,
     Limit,
     MetadataFilter,
     OnceDep,
@@ -23,8 +24,8 @@ from api.dependencies import (
 )
 from api.errors import BodyMalformed, BodyTooLarge, MediaTypeUnsupported
 from api.idempotency import Once
-from api.negotiation import fresh
-from api.openapi import BINARY, problems
+from api.negotiation import fresh, freshness
+from api.openapi import BINARY, location, problems
 from api.room import bytes_left
 from api.schemas.datasets import (
     DatasetCreate,
@@ -108,13 +109,7 @@ def _upload_description() -> dict[str, Any]:
         UploadIncomplete,
         UploadUsed,
         UploadBusy,
-        also={
-            202: {
-                "headers": {
-                    "Location": {"description": "Path of the dataset.", "schema": {"type": "string"}}
-                },
-            }
-        },
+        also={202: {"headers": location("dataset")}},
     ),
     openapi_extra=_upload_description(),
 )
@@ -228,27 +223,14 @@ def list_datasets(
     "/{dataset_id}",
     response_model=DatasetView,
     summary="Read a dataset",
-    responses=problems(
-        DatasetNotFound,
-        also={
-            200: {
-                "headers": {
-                    "ETag": {"description": "Changes with the dataset.", "schema": {"type": "string"}}
-                }
-            },
-            304: {"description": "Nothing has changed since the ETag in If-None-Match."},
-        },
-    ),
+    responses=problems(DatasetNotFound, also=freshness("dataset")),
 )
 def get_dataset(
     dataset_id: DatasetId,
     request: Request,
     database: DatabaseDep,
     project: ProjectDep,
-    if_none_match: Annotated[
-        str | None,
-        Header(description="The ETag of the answer before; when nothing has changed: 304, no body."),
-    ] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Its status, and what the validation counted. Cheap to ask again and again with If-None-Match."""
     with database.read() as session:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from anyio import to_thread
-from fastapi import APIRouter, BackgroundTasks, Header, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
@@ -17,6 +17,8 @@ from api.dependencies import (
     AfterNumber,
     DatabaseDep,
     EvaluationId,
+    FileRange,
+    IfNoneMatch,
     Limit,
     MetadataFilter,
     OnceDep,
@@ -26,8 +28,8 @@ from api.dependencies import (
 )
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, MediaTypeUnsupported, RangeNotSatisfiable
 from api.idempotency import Once
-from api.negotiation import fresh
-from api.openapi import BINARY, Responses, problems
+from api.negotiation import fresh, freshness
+from api.openapi import BINARY, Responses, location, problems
 from api.room import bytes_left, check_room
 from api.schemas.common import ProblemError
 from api.schemas.evaluations import (
@@ -65,9 +67,6 @@ from store.tables import Dataset, DatasetStatus, Job, JobStatus, Model
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
 
 _NOT_MEASURED = (EvaluationNotFound, EvaluationNotReady, EvaluationFileNotFound)
-_RANGE = Annotated[
-    str | None, Header(alias="Range", description="One part of the file, such as `bytes=1000-`.")
-]
 
 
 def _create_description() -> dict[str, Any]:
@@ -99,9 +98,9 @@ def _file_answers(shape: str) -> Responses:
     whole = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
     part = {"*/*": {"schema": BINARY}}
     answers: Responses = {
+        **files.RESPONSES,
         200: {**files.RESPONSES[200], "content": whole},
         206: {**files.RESPONSES[206], "content": part},
-        304: dict(files.RESPONSES[304]),
     }
     return problems(*_NOT_MEASURED, RangeNotSatisfiable, also=answers)
 
@@ -125,13 +124,7 @@ def _file_answers(shape: str) -> Responses:
         QuotaExceeded,
         StorageFull,
         StorageQuotaExceeded,
-        also={
-            202: {
-                "headers": {
-                    "Location": {"description": "Path of the evaluation.", "schema": {"type": "string"}}
-                }
-            }
-        },
+        also={202: {"headers": location("evaluation")}},
     ),
     openapi_extra=_create_description(),
 )
@@ -239,27 +232,14 @@ def list_evaluations(
     "/{evaluation_id}",
     response_model=EvaluationDetailView,
     summary="Read an evaluation",
-    responses=problems(
-        EvaluationNotFound,
-        also={
-            200: {
-                "headers": {
-                    "ETag": {"description": "Changes with the evaluation.", "schema": {"type": "string"}}
-                }
-            },
-            304: {"description": "Nothing has changed since the ETag in If-None-Match."},
-        },
-    ),
+    responses=problems(EvaluationNotFound, also=freshness("evaluation")),
 )
 def get_evaluation(
     evaluation_id: EvaluationId,
     request: Request,
     services: ServicesDep,
     project: ProjectDep,
-    if_none_match: Annotated[
-        str | None,
-        Header(description="The ETag of the answer before; when nothing has changed: 304, no body."),
-    ] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """COCO's and VOC's numbers, of each class, at each IoU, by kinds of objects, and whether scores tell how
     well boxes are placed. Cheap to ask again and again with If-None-Match."""
@@ -413,7 +393,7 @@ def get_evaluation_detections(
     request: Request,
     services: ServicesDep,
     project: ProjectDep,
-    range_: _RANGE = None,
+    range_: FileRange = None,
 ) -> Response:
     """COCO results, as pycocotools' `loadRes` reads them; uploaded ones as they were sent."""
     return _file(services, project, evaluation_id, evaluations.DETECTIONS, request)
@@ -430,7 +410,7 @@ def get_evaluation_ground_truth(
     request: Request,
     services: ServicesDep,
     project: ProjectDep,
-    range_: _RANGE = None,
+    range_: FileRange = None,
 ) -> Response:
     """The split as a COCO dataset: with it and the detections everybody can count again."""
     return _file(services, project, evaluation_id, evaluations.GROUND_TRUTH, request)

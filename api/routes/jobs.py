@@ -15,6 +15,7 @@ from api.dependencies import (
     After,
     AfterNumber,
     DatabaseDep,
+    IfNoneMatch,
     JobId,
     Limit,
     MetadataFilter,
@@ -24,8 +25,8 @@ from api.dependencies import (
     ServicesDep,
 )
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, NotAcceptable, Overloaded
-from api.negotiation import fresh, preferred
-from api.openapi import Responses, problems
+from api.negotiation import fresh, freshness, preferred
+from api.openapi import Responses, location, problems
 from api.room import check_room
 from api.schemas.common import ProblemError
 from api.schemas.jobs import (
@@ -74,7 +75,6 @@ _REPEATED: Responses = {
 _QUEUED_ALREADY: Responses = {
     200: {"model": JobView, "description": "It is queued already; nothing has changed."}
 }
-_LOCATION = {"Location": {"description": "Path of the job.", "schema": {"type": "string"}}}
 
 
 @router.post(
@@ -98,7 +98,7 @@ _LOCATION = {"Location": {"description": "Path of the job.", "schema": {"type": 
                 "model": JobPlan,
                 "description": "With `dry_run`: what the job would be; nothing was made.",
             },
-            202: {"headers": _LOCATION},
+            202: {"headers": location("job")},
         },
     ),
 )
@@ -179,25 +179,14 @@ def list_jobs(
     "/{job_id}",
     response_model=JobView,
     summary="Read a job",
-    responses=problems(
-        JobNotFound,
-        also={
-            200: {
-                "headers": {"ETag": {"description": "Changes with the job.", "schema": {"type": "string"}}}
-            },
-            304: {"description": "Nothing has changed since the ETag in If-None-Match."},
-        },
-    ),
+    responses=problems(JobNotFound, also=freshness("job")),
 )
 def get_job(
     job_id: JobId,
     request: Request,
     database: DatabaseDep,
     project: ProjectDep,
-    if_none_match: Annotated[
-        str | None,
-        Header(description="The ETag of the answer before; when nothing has changed: 304, no body."),
-    ] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Its status and progress. Cheap to ask again and again with If-None-Match."""
     return fresh(request, _json(database, project, job_id))

@@ -1,6 +1,6 @@
 """Names for models: list, read, move, delete."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from sqlalchemy.orm import Session
@@ -8,15 +8,15 @@ from starlette.responses import Response
 
 from api.dependencies import After, AliasName, DatabaseDep, Limit, OrderBy, ProjectDep
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, PreconditionFailed, invalid
-from api.negotiation import require_match, unchanged
-from api.openapi import problems
+from api.negotiation import freshness, require_match, unchanged
+from api.openapi import header, location, problems
 from api.schemas.model_aliases import ModelAliasList, ModelAliasPut, ModelAliasView
 from store import aliases, models
 from store.errors import ModelAliasNotFound, ModelNotFound
 from store.tables import ModelAlias
 
 router = APIRouter(prefix="/v1/model-aliases", tags=["model aliases"])
-_ETAG: dict[str, Any] = {"ETag": {"description": "Changes with the alias.", "schema": {"type": "string"}}}
+_ETAG = header("ETag", "Changes with the alias.")
 IfMatch = Annotated[
     str | None,
     Header(
@@ -49,13 +49,7 @@ def list_model_aliases(
     "/{alias}",
     response_model=ModelAliasView,
     summary="Read an alias",
-    responses=problems(
-        ModelAliasNotFound,
-        also={
-            200: {"headers": _ETAG},
-            304: {"description": "Nothing has changed since the ETag in If-None-Match."},
-        },
-    ),
+    responses=problems(ModelAliasNotFound, also=freshness("alias")),
 )
 def get_model_alias(
     alias: AliasName,
@@ -90,8 +84,7 @@ def get_model_alias(
             201: {
                 "model": ModelAliasView,
                 "description": "The alias is new.",
-                "headers": _ETAG
-                | {"Location": {"description": "Path of the alias.", "schema": {"type": "string"}}},
+                "headers": _ETAG | location("alias"),
             },
         },
     ),

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
@@ -15,6 +15,7 @@ from api.dependencies import (
     After,
     ArtifactName,
     DatabaseDep,
+    FileRange,
     Limit,
     MetadataFilter,
     ModelReference,
@@ -31,7 +32,7 @@ from api.errors import (
     RangeNotSatisfiable,
     invalid,
 )
-from api.openapi import BINARY, problems
+from api.openapi import BINARY, location, problems
 from api.room import bytes_left
 from api.schemas.common import MOST_METADATA
 from api.schemas.models import (
@@ -118,11 +119,7 @@ def _import_description() -> dict[str, Any]:
         InitialWeightsUnfit,
         StorageFull,
         StorageQuotaExceeded,
-        also={
-            201: {
-                "headers": {"Location": {"description": "Path of the model.", "schema": {"type": "string"}}},
-            }
-        },
+        also={201: {"headers": location("model")}},
     ),
     openapi_extra=_import_description(),
 )
@@ -274,9 +271,7 @@ def get_artifact(
     request: Request,
     services: ServicesDep,
     project: ProjectDep,
-    range_: Annotated[
-        str | None, Header(alias="Range", description="One part of the file, such as `bytes=1000-`.")
-    ] = None,
+    range_: FileRange = None,
 ) -> Response:
     """A file never changes under its name and ETag, so a broken download may go on with Range."""
     with services.database.read() as session:

@@ -17,7 +17,7 @@ from api.dependencies import (
     UploadId,
 )
 from api.errors import BodyTooLarge, MediaTypeUnsupported, invalid
-from api.openapi import BINARY, Responses, problems
+from api.openapi import BINARY, Responses, location, problems
 from api.room import check_room
 from api.schemas.uploads import UploadList, UploadView
 from api.services import Services
@@ -95,12 +95,7 @@ async def describe_uploads(settings: SettingsDep) -> Response:
         ChecksumMismatch,
         UploadStalled,
         UploadBusy,
-        also={
-            201: {
-                "headers": _PROGRESS
-                | {"Location": {"description": "Path of the upload.", "schema": {"type": "string"}}}
-            }
-        },
+        also={201: {"headers": _PROGRESS | location("upload")}},
     ),
     openapi_extra=_bytes(required=False, description="The first part, or nothing yet."),
 )
