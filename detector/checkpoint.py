@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from detector.errors import CheckpointCorrupt, WeightsInvalid
+from detector.footprint import CHECKPOINTS_KEPT
 
 FORMAT = 1
-KEPT = 2
 
 _MAGIC = b"harmonicdet-checkpoint-1"
 _TRAILER = len(_MAGIC) + hashlib.sha256().digest_size
@@ -55,7 +55,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Written:
     _sync_folder(folder)
     digest = hashlib.sha256(payload)
     digest.update(trailer)
-    for old in paths(folder)[:-KEPT]:
+    for old in paths(folder)[:-CHECKPOINTS_KEPT]:
         old.unlink(missing_ok=True)
     return Written(path, digest.hexdigest(), len(payload) + len(trailer))
 

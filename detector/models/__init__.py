@@ -23,6 +23,7 @@ from detector.config import (
     TrainConfig,
 )
 from detector.images import InputSpec
+from detector.input_sizes import input_spec
 from detector.losses.harmonic import HarmonicCriterion
 from detector.models.detector import Detection, Detector, Losses, Target, graph_module, pixels_to_unit
 from detector.models.faster_rcnn import build_faster_rcnn, build_faster_rcnn_mobile, build_faster_rcnn_v2
@@ -30,7 +31,7 @@ from detector.models.fcos import build_fcos
 from detector.models.mask_rcnn import build_mask_rcnn, build_mask_rcnn_v2
 from detector.models.refinedet import build_refinedet
 from detector.models.retinanet import build_retinanet, build_retinanet_v2
-from detector.models.ssd import SSD300_SIZE, build_ssd300, build_ssdlite
+from detector.models.ssd import build_ssd300, build_ssdlite
 
 __all__ = [
     "Detection",
@@ -108,17 +109,6 @@ def _network(architecture: Architecture, num_classes: int, criterion: HarmonicCr
     if isinstance(architecture, RetinaNetV2):
         return build_retinanet_v2(num_classes, backbone, trainable, criterion)
     return build_fcos(num_classes, backbone, start, trainable, criterion)
-
-
-def input_spec(architecture: Architecture) -> InputSpec:
-    """How images are resized before they reach the detector."""
-    if isinstance(architecture, SSDLite320 | RefineDet320 | RefineDet512):
-        return InputSpec(kind="square", size=architecture.image_size, max_size=None, divisor=1)
-    if isinstance(architecture, SSD300):
-        return InputSpec(kind="square", size=SSD300_SIZE, max_size=None, divisor=1)
-    size = architecture.image_size
-    longest = 2 * size if isinstance(architecture, FasterRCNN320) else architecture.max_size
-    return InputSpec(kind="shorter_side", size=size, max_size=longest, divisor=1)
 
 
 def input_specs(config: TrainConfig) -> list[InputSpec]:

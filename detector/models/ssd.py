@@ -13,12 +13,12 @@ from torchvision.models.mobilenetv3 import MobileNetV3, mobilenet_v3_large
 from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from detector.config import InitialWeights
+from detector.input_sizes import SSD300_SIZE
 from detector.losses.baseline import smooth_l1, softmax_classification
 from detector.losses.harmonic import HarmonicCriterion
 from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
 from detector.models.normalisers import count_positives, divided_by
 
-SSD300_SIZE = 300
 BATCH_NORM_EPS = 1e-3  # of SSDlite
 # The VGG16 that torchvision's SSD starts from was made for bytes less their mean.
 VGG_MEAN = [0.48235, 0.45882, 0.40784]
