@@ -282,9 +282,7 @@ def _validation_error(request: Request, error: RequestValidationError) -> Respon
             request.scope, 400, BodyMalformed.code, f"The body is not JSON: {reason} at byte {position}."
         )
     errors = [
-        ProblemError(
-            pointer=_place(_location(entry), error.body), code=entry["type"], detail=_sentence(entry)
-        )
+        ProblemError(pointer=_place(entry, error.body), code=entry["type"], detail=_sentence(entry))
         for entry in found
     ]
     listed = "; ".join(f"{e.pointer or 'the body'}: {e.detail}" for e in errors[:3])
@@ -337,25 +335,21 @@ def unexpected(scope: Scope, error: BaseException) -> Response:
 # Where in the body
 
 
-def _location(entry: Mapping[str, Any]) -> Sequence[int | str]:
-    """pydantic's; of an object without a valid tag that of the tag, which is where the fault is."""
-    location: tuple[int | str, ...] = entry["loc"]
-    tag = re.fullmatch(r"'(\w+)'", str(entry.get("ctx", {}).get("discriminator")))
-    return (*location, tag[1]) if tag and isinstance(entry["input"], Mapping) else location
-
-
-def _place(location: Sequence[int | str], body: object) -> str:
-    """pydantic's location as a JSON Pointer (RFC 6901) into the body, or as `query:limit`."""
+def _place(entry: Mapping[str, Any], body: object) -> str:
+    """Of pydantic's error, as a JSON Pointer (RFC 6901) into the body, or as `query:limit`."""
+    location: Sequence[int | str] = entry["loc"]
     if not location or location[0] != "body":
         return ":".join(str(part) for part in location)
-    return pointer(location[1:], body)
+    tag = re.fullmatch(r"'(\w+)'", str(entry.get("ctx", {}).get("discriminator")))
+    return pointer(location[1:], body, tag=tag and tag[1])
 
 
-def pointer(location: Sequence[int | str], body: object) -> str:
+def pointer(location: Sequence[int | str], body: object, *, tag: str | None = None) -> str:
     """JSON Pointer of a pydantic error location.
 
     pydantic puts the tag of a discriminated union into the location (`optimizer, sgd, lr`), which is no step
-    in the document: such a part is left out.
+    in the document: such a part is left out. `tag`: the field that says which of a union is meant, where that
+    is at fault; the pointer leads to it, if an object is there.
     """
     steps: list[str] = []
     here = body
@@ -376,6 +370,8 @@ def pointer(location: Sequence[int | str], body: object) -> str:
             here = here[part]
         else:
             here = None
+    if tag is not None and isinstance(here, Mapping):
+        steps.append(tag)
     return "".join(f"/{step}" for step in steps)
 
 

@@ -229,7 +229,8 @@ def _add_examples(content: dict[str, Any], schemas: dict[str, Any]) -> None:
         if "example" in media or "examples" in media:
             continue
         schema = media.get("schema", {})
-        names = [str(part.get("$ref", "")).rpartition("/")[2] for part in (schema, *schema.get("anyOf", []))]
+        choices = [*schema.get("anyOf", []), *schema.get("oneOf", [])]
+        names = [str(part.get("$ref", "")).rpartition("/")[2] for part in (schema, *choices)]
         examples = [example for name in names for example in schemas.get(name, {}).get("examples", [])]
         for number, example in enumerate(examples, start=1):
             media.setdefault("examples", {})[f"example {number}"] = {"value": example}

@@ -9,7 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
-from api import detections, files
+from api import detections, evaluating, files
 from api.bodies import JSON, MULTIPART, media_type
 from api.dependencies import (
     METADATA_FILTER,
@@ -31,7 +31,6 @@ from api.idempotency import Once
 from api.negotiation import fresh, freshness
 from api.openapi import BINARY, Responses, location, problems
 from api.room import bytes_left, check_room
-from api.schemas.common import ProblemError
 from api.schemas.evaluations import (
     ConfusionView,
     EvaluationCreate,
@@ -45,7 +44,7 @@ from api.schemas.evaluations import (
     ThresholdSweepView,
 )
 from api.services import Services
-from store import datasets, evaluations, models
+from store import evaluations
 from store.blobs import Blob
 from store.errors import (
     DatasetNotFound,
@@ -61,8 +60,7 @@ from store.errors import (
     StorageFull,
     StorageQuotaExceeded,
 )
-from store.models import NewArtifact
-from store.tables import Dataset, DatasetStatus, Job, JobStatus, Model
+from store.tables import Job, JobStatus
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
 
@@ -168,30 +166,8 @@ def _create(
     blob: Blob | None,
     once: Once,
 ) -> tuple[Job, Response]:
-    file = None
-    if blob is not None:
-        file = NewArtifact(evaluations.DETECTIONS, JSON, blob.key, blob.sha256, blob.bytes)
-
     def create(session: Session) -> tuple[Job, Response]:
-        model = (
-            models.with_graph(session, project, said.model) if isinstance(said, EvaluationCreate) else None
-        )
-        dataset = datasets.get(session, project, said.dataset_id)
-        split = _split(dataset, said.split, as_form=model is None)
-        if model is not None:
-            _require_common_class(model, dataset)
-        row, job = evaluations.create(
-            session,
-            project_id=project,
-            dataset_id=dataset.id,
-            split=split,
-            model_id=None if model is None else model.id,
-            detections=file,
-            options=said.options,
-            priority=said.priority,
-            metadata=said.metadata,
-            idempotency_key=once.job_key,
-        )
+        row, job = evaluating.create(session, project, said, blob, idempotency_key=once.job_key)
         headers = {"Location": f"/v1/evaluations/{row.id}"}
         return job, once.answer(session, 202, EvaluationView.of(row, job), headers)
 
@@ -479,37 +455,3 @@ def _judged(
         ],
         "ignored": len(mine) - len(counted),
     }
-
-
-def _split(dataset: Dataset, wanted: str, *, as_form: bool) -> str:
-    """Raises `DatasetNotUsable`, `DatasetNotReady`, and `Invalid` for a split that is not there."""
-    if dataset.status is DatasetStatus.INVALID:
-        raise DatasetNotUsable
-    if dataset.status is not DatasetStatus.READY:
-        raise DatasetNotReady("The dataset is still being validated; ask again when it is ready.")
-    splits = list((dataset.summary or {}).get("splits", {}))
-    if wanted == "auto":
-        chosen = next((name for name in ("val", "test") if name in splits), None)
-        if chosen is None and len(splits) == 1:
-            chosen = splits[0]
-    else:
-        chosen = wanted if wanted in splits else None
-    if chosen is None:
-        place = "form:split" if as_form else "/split"
-        detail = f"the dataset has no split {wanted!r}, only {', '.join(splits) or 'none'}"
-        if wanted == "auto":
-            detail = f"the dataset has neither val nor test; name one of {', '.join(splits) or 'none'}"
-        error = ProblemError(pointer=place, code="split_unknown", detail=detail)
-        raise Invalid(f"{place}: {detail}", errors=[error])
-    return chosen
-
-
-def _require_common_class(model: Model, dataset: Dataset) -> None:
-    """Raises `Invalid` when the dataset has none of the model's classes; the job says what else differs."""
-    known = {one["name"] for one in (dataset.summary or {}).get("categories", [])}
-    if known.isdisjoint(one["name"] for one in model.classes):
-        detail = "the dataset has none of the model's classes; they are matched by name, to the letter"
-        raise Invalid(
-            f"/dataset_id: {detail}",
-            errors=[ProblemError(pointer="/dataset_id", code="classes_differ", detail=detail)],
-        )

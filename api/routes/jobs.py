@@ -9,7 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Header, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from api import plans, starting_points, streams
+from api import evaluating, plans, starting_points, streams
 from api.dependencies import (
     METADATA_FILTER,
     After,
@@ -25,6 +25,7 @@ from api.dependencies import (
     ServicesDep,
 )
 from api.errors import BodyMalformed, BodyTooLarge, Invalid, NotAcceptable, Overloaded
+from api.idempotency import Once
 from api.negotiation import fresh, freshness, preferred
 from api.openapi import Responses, location, problems
 from api.room import check_room
@@ -32,6 +33,8 @@ from api.schemas.common import ProblemError
 from api.schemas.jobs import (
     CheckpointList,
     CheckpointView,
+    EvaluateJobCreate,
+    EvaluateJobPlan,
     EventList,
     JobCreate,
     JobList,
@@ -40,6 +43,7 @@ from api.schemas.jobs import (
     ManifestView,
     MetricList,
     MetricView,
+    TrainJobCreate,
     manifest,
     view,
 )
@@ -51,6 +55,7 @@ from store import datasets, jobs, models
 from store.errors import (
     ActionNotPossible,
     DatasetNotFound,
+    DatasetNotReady,
     DatasetNotUsable,
     EvaluationNotFound,
     JobAlreadyFinished,
@@ -59,6 +64,7 @@ from store.errors import (
     JobNotPaused,
     JobNotRetryable,
     JobNotStarted,
+    ModelCannotPredict,
     ModelNotFound,
     QuotaExceeded,
     StorageFull,
@@ -88,14 +94,16 @@ _QUEUED_ALREADY: Responses = {
         BodyTooLarge,
         DatasetNotFound,
         DatasetNotUsable,
+        DatasetNotReady,
         ModelNotFound,
+        ModelCannotPredict,
         InitialWeightsUnfit,
         Invalid,
         QuotaExceeded,
         StorageFull,
         also={
             200: {
-                "model": JobPlan,
+                "model": JobPlan | EvaluateJobPlan,
                 "description": "With `dry_run`: what the job would be; nothing was made.",
             },
             202: {"headers": location("job")},
@@ -110,36 +118,28 @@ def create_job(
     once: OnceDep,
     dry_run: Annotated[bool, Query(description="Only check, and say what would be done.")] = False,
 ) -> Response:
-    """Starts a training on a dataset. While the dataset is still validating, the job waits for it."""
+    """Starts a training on a dataset, or the evaluation of a model.
+
+    While the dataset is still validating, a training waits for it; an evaluation needs one that is ready.
+    """
     if dry_run:
-        dataset, start = _inputs(services.database, project, body)
-        return JSONResponse(plans.plan(services, dataset, start).model_dump(mode="json"))
+        plan: JobPlan | EvaluateJobPlan
+        if isinstance(body, EvaluateJobCreate):
+            plan = _evaluation_plan(services.database, project, body)
+        else:
+            dataset, start = _inputs(services.database, project, body)
+            plan = plans.plan(services, dataset, start)
+        return JSONResponse(plan.model_dump(mode="json"))
     with once.asked(body):
-        dataset, start = _inputs(services.database, project, body)
+        make: Callable[[Session], Job]
+        if isinstance(body, EvaluateJobCreate):
+            make = _evaluation(project, body, once)
+        else:
+            make = _training(services.database, project, body, once)
         check_room(services.settings)
-        spec: dict[str, Any] = {
-            "dataset_id": dataset.id,
-            "config": body.config.model_dump(mode="json", exclude_unset=True),
-        }
-        if body.name is not None:
-            spec["name"] = body.name
 
         def create(session: Session) -> tuple[Job, Response]:
-            job = jobs.create(
-                session,
-                project_id=project,
-                kind=JobKind.TRAIN,
-                queue="train",
-                spec=spec,
-                dataset_id=dataset.id,
-                initial_model_id=start.model_id,
-                resolved_config=start.config.model_dump(mode="json"),
-                idempotency_key=once.job_key,
-                priority=body.priority,
-                max_attempts=body.max_attempts,
-                progress_timeout_seconds=body.progress_timeout_seconds or 0.0,
-                metadata=body.metadata,
-            )
+            job = make(session)
             return job, once.answer(session, 202, view(job, overview(session, job)), _location(job.id))
 
         job, response = services.database.run(create)
@@ -455,7 +455,60 @@ def _location(job_id: str) -> dict[str, str]:
     return {"Location": f"/v1/jobs/{job_id}"}
 
 
-def _inputs(database: Database, project: str, body: JobCreate) -> tuple[Dataset, Start]:
+def _training(database: Database, project: str, body: TrainJobCreate, once: Once) -> Callable[[Session], Job]:
+    """What makes the job. Raises what `_inputs` raises."""
+    dataset, start = _inputs(database, project, body)
+    spec: dict[str, Any] = {
+        "dataset_id": dataset.id,
+        "config": body.config.model_dump(mode="json", exclude_unset=True),
+    }
+    if body.name is not None:
+        spec["name"] = body.name
+
+    def make(session: Session) -> Job:
+        return jobs.create(
+            session,
+            project_id=project,
+            kind=JobKind.TRAIN,
+            queue="train",
+            spec=spec,
+            dataset_id=dataset.id,
+            initial_model_id=start.model_id,
+            resolved_config=start.config.model_dump(mode="json"),
+            idempotency_key=once.job_key,
+            priority=body.priority,
+            max_attempts=body.max_attempts,
+            progress_timeout_seconds=body.progress_timeout_seconds or 0.0,
+            metadata=body.metadata,
+        )
+
+    return make
+
+
+def _evaluation(project: str, body: EvaluateJobCreate, once: Once) -> Callable[[Session], Job]:
+    """What makes the job, and raises what `evaluating.create` raises."""
+
+    def make(session: Session) -> Job:
+        _, job = evaluating.create(session, project, body, None, idempotency_key=once.job_key)
+        return job
+
+    return make
+
+
+def _evaluation_plan(database: Database, project: str, body: EvaluateJobCreate) -> EvaluateJobPlan:
+    """Raises what `evaluating.find` raises."""
+    with database.read() as session:
+        subject = evaluating.find(session, project, body)
+    return EvaluateJobPlan(
+        dataset_id=subject.dataset.id,
+        dataset_status=subject.dataset.status,
+        model_id=subject.model.id,
+        split=subject.split,
+        images=(subject.dataset.summary or {})["splits"][subject.split]["images"],
+    )
+
+
+def _inputs(database: Database, project: str, body: TrainJobCreate) -> tuple[Dataset, Start]:
     """Raises `DatasetNotFound`, `DatasetNotUsable`, `ModelNotFound`, `InitialWeightsUnfit`, `Invalid`."""
     with database.read() as session:
         dataset = datasets.get(session, project, body.dataset_id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
@@ -17,6 +17,7 @@ from api.schemas.common import (
     NumberedListView,
     Shape,
 )
+from api.schemas.evaluations import EvaluationCreate
 from detector.config import TrainConfig
 from store.overview import Overview
 from store.tables import (
@@ -36,7 +37,7 @@ _DATASET_ID = "ds_01jz4m8x0v3s7q9k2b5c6d7e8f"
 _JOB_ID = "job_01jz4m9a6hcy0p3t1w5x7z9b2d"
 
 
-class JobCreate(Body):
+class TrainJobCreate(Body):
     """A training to start."""
 
     model_config = ConfigDict(
@@ -72,7 +73,7 @@ class JobCreate(Body):
     )
 
     kind: Literal["train"]
-    """What to do: `train`."""
+    """Train a detector on a dataset."""
     dataset_id: str = Field(min_length=1, max_length=40)
     """The dataset to learn from; while it is still validating, the job waits for it."""
     config: TrainConfig = Field(default_factory=TrainConfig)
@@ -89,6 +90,24 @@ class JobCreate(Body):
     progress_timeout_seconds: float | None = Field(None, gt=0, le=7 * 24 * 3600)
     """A training without a new step for so long is taken for hung and tried again; without it the worker's
     setting counts."""
+
+
+class EvaluateJobCreate(EvaluationCreate):
+    """A model to measure: what `POST /v1/evaluations` makes, answered as its job."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"kind": "evaluate", "model": "production", "dataset_id": _DATASET_ID, "split": "test"}
+            ]
+        }
+    )
+
+    kind: Literal["evaluate"]
+    """Measure a model on a split of a dataset."""
+
+
+JobCreate = Annotated[TrainJobCreate | EvaluateJobCreate, Field(discriminator="kind")]
 
 
 class ProgressView(Shape):
@@ -279,6 +298,37 @@ class JobPlan(Shape):
     """Null while the dataset is validating."""
     steps: int | None
     """Of the whole training; null while the dataset is validating."""
+
+
+class EvaluateJobPlan(Shape):
+    """What an evaluation would be, without making it (`dry_run`)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "object": "job_plan",
+                    "kind": "evaluate",
+                    "dataset_id": _DATASET_ID,
+                    "dataset_status": "ready",
+                    "model_id": "mdl_01jz4mp2q7r9s1t3v5w7x9y1z3",
+                    "split": "val",
+                    "images": 73,
+                }
+            ]
+        }
+    )
+
+    object: Literal["job_plan"] = "job_plan"
+    kind: Literal[JobKind.EVALUATE] = JobKind.EVALUATE
+    dataset_id: str
+    dataset_status: str
+    model_id: str
+    """Of the model that was named, by its alias or its id."""
+    split: str
+    """What `auto` stands for."""
+    images: int
+    """Of the split."""
 
 
 class EventView(Shape):

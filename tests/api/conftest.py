@@ -15,13 +15,28 @@ if os.environ.get("HARMONICDET_BLOCK_TORCH") == "1":
 
 from fastapi import FastAPI
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from api.app import create_app
 from api.services import Services
 from api.settings import Settings
 from store.sessions import migrate
+from tests.api.declared import Watch
 from tests.api.helpers import archive, trained, validated
 from tests.api.served import Served, serve
+
+
+@pytest.fixture(autouse=True)
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """Whatever a test asks of whatever application, the answer is one that the description declares."""
+    watch = Watch()
+
+    async def call(app: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
+        await watch(app, scope, receive, send)
+
+    monkeypatch.setattr(FastAPI, "__call__", call)
+    yield watch
+    assert watch.undeclared == []
 
 
 @pytest.fixture(scope="session")

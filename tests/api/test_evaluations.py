@@ -17,7 +17,7 @@ from api.settings import Settings
 from detector.data.records import Annotation, Category, DatasetIndex, ImageRecord
 from store import evaluations, jobs, models
 from store.models import NewArtifact, NewEvaluation, NewModel
-from tests.api.helpers import ABSENT, claimed, problem, rejected, stored_files
+from tests.api.helpers import ABSENT, SUMMARY, claimed, problem, rejected, stored_files
 from tests.api.tiny_model import CARD, tiny_model
 
 INDEX = DatasetIndex(
@@ -124,6 +124,55 @@ def test_a_model_may_be_named_by_its_alias(client: TestClient, model: str, ready
     asked = {"model": "best", "dataset_id": ready["id"]}
     assert made(client.post("/v1/evaluations", json=asked))["model_id"] == model
     problem(client.post("/v1/evaluations", json=asked | {"model": "worst"}), 404, "model_not_found")
+
+
+def test_an_evaluation_may_be_asked_for_as_a_job(
+    client: TestClient, settings: Settings, model: str, ready: dict[str, Any]
+) -> None:
+    before = set((settings.data / "broker" / "messages").iterdir())
+    asked = {"kind": "evaluate", "model": model, "dataset_id": ready["id"], "precision": 0.8, "priority": 3}
+    answer = client.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "k"})
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert (job["kind"], job["status"], job["priority"]) == ("evaluate", "queued", 3)
+    evaluation = client.get(f"/v1/evaluations/{job['evaluation_id']}").json()
+    assert (evaluation["job_id"], evaluation["model_id"], evaluation["split"]) == (job["id"], model, "val")
+    assert evaluation["precision"] == 0.8
+    messages = set((settings.data / "broker" / "messages").iterdir()) - before
+    assert [message.name.split(".")[-2] for message in messages] == ["evaluate"]
+    again = client.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "k"})
+    assert (again.json(), again.headers["idempotent-replayed"]) == (job, "true")
+    assert len(client.get("/v1/jobs?kind=evaluate").json()["data"]) == 1
+
+
+def test_a_dry_run_of_an_evaluation_makes_nothing_and_says_what_it_would_measure(
+    client: TestClient, services: Services, model: str, ready: dict[str, Any]
+) -> None:
+    asked = {"kind": "evaluate", "model": model, "dataset_id": ready["id"]}
+    answer = client.post("/v1/jobs?dry_run=true", json=asked)
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {
+            "object": "job_plan",
+            "kind": "evaluate",
+            "dataset_id": ready["id"],
+            "dataset_status": "ready",
+            "model_id": model,
+            "split": "val",
+            "images": SUMMARY["splits"]["val"]["images"],
+        },
+    )
+    assert client.get("/v1/jobs?kind=evaluate").json()["data"] == []
+    wrong = client.post("/v1/jobs?dry_run=true", json=asked | {"split": "night"})
+    assert problem(wrong, 422, "validation_failed")["errors"][0]["pointer"] == "/split"
+    problem(client.post("/v1/jobs?dry_run=true", json=asked | {"model": "no"}), 404, "model_not_found")
+
+
+def test_a_job_has_no_fields_of_another_kind(client: TestClient, model: str, ready: dict[str, Any]) -> None:
+    asked = {"kind": "evaluate", "model": model, "dataset_id": ready["id"], "config": {"epochs": 1}}
+    body = problem(client.post("/v1/jobs", json=asked), 422, "validation_failed")
+    assert [(one["pointer"], one["code"]) for one in body["errors"]] == [("/config", "extra_forbidden")]
 
 
 def test_detections_come_as_they_are_and_a_repeat_is_the_same_evaluation(

@@ -186,7 +186,7 @@ def test_every_reference_leads_somewhere(description: dict[str, Any]) -> None:
 
 
 def test_every_field_a_user_sends_has_a_sentence(description: dict[str, Any]) -> None:
-    for name in ("JobCreate", "TrainConfig", "HarmonicLoss", "SGD", "SSDLite320"):
+    for name in ("TrainJobCreate", "EvaluateJobCreate", "TrainConfig", "HarmonicLoss", "SGD", "SSDLite320"):
         for field, schema in description["components"]["schemas"][name]["properties"].items():
             assert schema.get("description") or field == "kind", (name, field)
 

@@ -70,6 +70,26 @@ def test_a_broken_body_is_the_senders_problem(
     problem(client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"}), status, code)
 
 
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        ({}, "/kind", "must be there: it says what is meant"),
+        ({"kind": "validate"}, "/kind", "must be one of 'train', 'evaluate', not 'validate'"),
+        ([], "", "must be an object"),
+        (
+            {"kind": "train", "dataset_id": "ds_x", "config": {"loss": {"kind": "sharp"}}},
+            "/config/loss/kind",
+            "must be one of 'harmonic', 'baseline', not 'sharp'",
+        ),
+    ],
+)
+def test_a_wrong_choice_is_told_where_it_is_made(
+    client: TestClient, body: object, pointer: str, detail: str
+) -> None:
+    errors = problem(client.post("/v1/jobs", json=body), 422, "validation_failed")["errors"]
+    assert [(error["pointer"], error["detail"]) for error in errors] == [(pointer, detail)]
+
+
 def test_each_wrong_field_has_its_pointer(client: TestClient) -> None:
     config = {"epochs": 0, "optimizer": {"kind": "sgd", "lrr": 1}, "loss": "sharp", "foo": {"bar": 1}}
     answer = client.post("/v1/jobs", json={"kind": "train", "dataset_id": "ds_x", "config": config})

@@ -22,6 +22,7 @@ from api.app import create_app
 from api.services import Services
 from api.settings import Settings
 from store import uploads
+from store.errors import UploadBusy
 from store.tables import Upload
 from tests.api.helpers import archive, problem, stored_files
 from tests.api.served import Served, serve
@@ -301,6 +302,14 @@ def half(server: Served, path: str, data: bytes, announced: int, **headers: str)
     return connection
 
 
+def is_held(server: Served, path: str) -> bool:
+    try:
+        with server.services.parts.held(id_of(path), patience_seconds=0):
+            return False
+    except UploadBusy:
+        return True
+
+
 def test_what_arrived_before_a_connection_broke_or_the_server_restarted_is_kept(
     settings: Settings, app: FastAPI
 ) -> None:
@@ -322,7 +331,7 @@ def test_what_arrived_before_a_connection_broke_or_the_server_restarted_is_kept(
 def test_a_client_that_is_back_takes_over_from_its_dead_connection(server: Served) -> None:
     path = begin(server.client, 10)
     with half(server, path, b"1234", 10) as connection:
-        time.sleep(0.2)
+        _wait_until(lambda: is_held(server, path))
         assert arrived(server.client, path) == 4
         assert connection.recv(65_536).startswith(b"HTTP/1.1 423")
         assert send(server.client, path, b"567890", 4).status_code == 204
@@ -332,7 +341,7 @@ def test_a_broken_part_with_a_checksum_leaves_nothing(server: Served) -> None:
     path = begin(server.client, 10)
     checked = {"Upload-Checksum": digest(b"1234567890")}
     with half(server, path, b"1234", 10, **checked):
-        time.sleep(0.2)
+        _wait_until(lambda: is_held(server, path))
     assert arrived(server.client, path) == 0
     good = send(server.client, path, b"1234567890", 0, **checked)
     assert good.status_code == 204

@@ -1,0 +1,69 @@
+"""Watches every answer of the application under test: whatever it says must be in its own description."""
+
+import json
+import re
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
+
+from api import openapi
+from api.errors import MEDIA_TYPE
+
+# Nobody reads it: the client has gone.
+_UNREAD = "client_disconnected"
+
+
+class Watch:
+    """Looks at each answer as it leaves; `undeclared` are those that no client could have expected."""
+
+    def __init__(self) -> None:
+        self.undeclared: list[str] = []
+        self.seen: set[tuple[str, str]] = set()
+        """(operationId, code of the problem)."""
+        self._call = FastAPI.__call__
+
+    async def __call__(self, app: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._call(app, scope, receive, send)
+            return
+        start: Message = {}
+        body = bytearray()
+
+        async def looked_at(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            elif start["status"] >= 400:
+                body.extend(message.get("body", b""))
+            await send(message)
+
+        await self._call(app, scope, receive, looked_at)
+        operation = _operation(openapi.describe(app), scope)
+        if start and operation is not None:
+            self._judge(operation, start, bytes(body))
+
+    def _judge(self, operation: dict[str, Any], start: Message, body: bytes) -> None:
+        name, status = operation["operationId"], str(start["status"])
+        declared = operation["responses"].get(status)
+        if status < "400":
+            if declared is None:
+                self.undeclared.append(f"{name}: {status}")
+            return
+        kind = dict(start["headers"]).get(b"content-type", b"").decode()
+        code = json.loads(body)["code"] if kind == MEDIA_TYPE and body else None
+        if code == _UNREAD or (code is None and declared is not None):  # the answer to a HEAD has no body
+            return
+        self.seen.add((name, str(code)))
+        if declared is None or code not in declared["content"][MEDIA_TYPE]["examples"]:
+            self.undeclared.append(f"{name}: {status} {code}")
+
+
+def _operation(description: dict[str, Any], scope: Scope) -> dict[str, Any] | None:
+    """What the path and the method mean; None when the description knows no such thing."""
+    for template, operations in description["paths"].items():
+        pattern = re.sub(r"\\{.*?\\}", "[^/]+", re.escape(template))
+        if re.fullmatch(pattern, scope["path"]):
+            found: dict[str, Any] | None = operations.get(scope["method"].lower())
+            if found is not None:
+                return found
+    return None
