@@ -1,20 +1,18 @@
 import sys
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from detector.data.records import Annotation, Category, DatasetIndex, ImageRecord
-from store import datasets, jobs
+from store import jobs
 from store.blobs import LocalBlobs
 from store.queue import Hints
 from store.sessions import Database, migrate
 from store.tables import DEFAULT_PROJECT, Job, JobKind, JobStatus
-from tests.worker.helpers import until
+from tests.worker.helpers import ready_dataset, until
 from worker.cache import DatasetCache
 from worker.kinds import Workshop
 from worker.settings import WorkerSettings
@@ -63,34 +61,14 @@ def supervisor(shop: Workshop, stopping: threading.Event) -> Supervisor:
 
 
 @pytest.fixture
-def dataset(shop: Workshop, tmp_path: Path) -> str:
+def dataset(shop: Workshop) -> str:
     """Id of a dataset that is ready."""
-    archive = tmp_path / "shapes.zip"
-    with zipfile.ZipFile(archive, "w") as zipped:
-        zipped.writestr("train/1.jpg", b"bytes of an image")
     index = DatasetIndex(
         format="coco",
         categories=[Category(3, "disc")],
         images=[ImageRecord(1, "train/1.jpg", "train", 4, 4, [Annotation(1, 3, (0, 0, 2, 2), 4)])],
     )
-    zip_blob = shop.blobs.put_file(archive)
-    index_blob = shop.blobs.put_bytes(msgspec.json.encode(index))
-    with shop.database.begin() as session:
-        row, job = datasets.create(
-            session,
-            project_id=DEFAULT_PROJECT,
-            name="shapes",
-            options={},
-            archive=zip_blob.key,
-            archive_sha256=zip_blob.sha256,
-            archive_bytes=zip_blob.bytes,
-        )
-        claim = jobs.claim(session, job.id, worker="test", lease_seconds=60)
-        assert claim is not None
-        datasets.mark_ready(
-            session, claim, index=index_blob.key, format="coco", summary={}, images=[], findings=[]
-        )
-    return row.id
+    return ready_dataset(shop, "shapes", {"train/1.jpg": b"bytes of an image"}, index)
 
 
 @pytest.fixture

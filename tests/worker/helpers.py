@@ -1,9 +1,18 @@
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
+from zipfile import ZipFile
+
+import msgspec
+
+from detector.data.records import DatasetIndex
+from store import datasets
+from tests.store.helpers import take, upload
+from worker.kinds import Workshop
 
 T = TypeVar("T")
 
@@ -17,6 +26,31 @@ def until(condition: Callable[[], T | None], seconds: float = 20.0) -> T:
             return result
         assert time.monotonic() < deadline, f"not so within {seconds:g} s"
         time.sleep(0.02)
+
+
+def ready_dataset(shop: Workshop, name: str, files: Mapping[str, bytes], index: DatasetIndex) -> str:
+    """Id of a validated dataset of these files."""
+    content = BytesIO()
+    with ZipFile(content, "w") as zipped:
+        for path, data in files.items():
+            zipped.writestr(path, data)
+    archive = shop.blobs.put_bytes(content.getvalue())
+    catalogue = shop.blobs.put_bytes(msgspec.json.encode(index)).key
+    row, job = upload(
+        shop.database,
+        name=name,
+        options={},
+        archive=archive.key,
+        archive_sha256=archive.sha256,
+        archive_bytes=archive.bytes,
+    )
+    claim = take(shop.database, job.id)
+    shop.database.run(
+        lambda session: datasets.mark_ready(
+            session, claim, index=catalogue, format="coco", summary={}, images=[], findings=[]
+        )
+    )
+    return row.id
 
 
 def is_alive(pid: int) -> bool:

@@ -4,11 +4,8 @@ import json
 import sys
 from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
-import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -16,10 +13,11 @@ from PIL import Image
 
 from detector.data.records import Annotation, Category, DatasetIndex, ImageRecord
 from detector.evaluate.coco import evaluate
-from store import datasets, evaluations, jobs, models
+from store import evaluations, jobs, models
 from store.models import NewArtifact, NewModel
 from store.tables import DEFAULT_PROJECT, Evaluation, Job, JobKind, JobStatus
 from tests.api.tiny_model import CARD, tiny_model
+from tests.worker.helpers import ready_dataset
 from worker.kinds import Workshop
 from worker.settings import WorkerSettings
 from worker.supervise import Supervisor
@@ -45,13 +43,9 @@ def picture(red: tuple[int, int, int, int] | None) -> bytes:
 
 
 @pytest.fixture
-def dataset(shop: Workshop, tmp_path: Path) -> str:
+def dataset(shop: Workshop) -> str:
     """A red box that is where it is said to be, and one that is not; and a class that no model knows."""
-    archive = tmp_path / "reds.zip"
     boxes = {4: (8, 8, 40, 40), 9: (0, 0, 20, 20)}
-    with ZipFile(archive, "w") as zipped:
-        for number, box in boxes.items():
-            zipped.writestr(f"val/{number}.png", picture(box))
     index = DatasetIndex(
         "coco",
         [Category(3, "red"), Category(8, "blue")],
@@ -60,23 +54,8 @@ def dataset(shop: Workshop, tmp_path: Path) -> str:
             ImageRecord(9, "val/9.png", "val", 64, 64, [Annotation(2, 8, (30, 30, 60, 60), 900)]),
         ],
     )
-    zip_blob, index_blob = shop.blobs.put_file(archive), shop.blobs.put_bytes(msgspec.json.encode(index))
-    with shop.database.begin() as session:
-        row, job = datasets.create(
-            session,
-            project_id=DEFAULT_PROJECT,
-            name="reds",
-            options={},
-            archive=zip_blob.key,
-            archive_sha256=zip_blob.sha256,
-            archive_bytes=zip_blob.bytes,
-        )
-        claim = jobs.claim(session, job.id, worker="test", lease_seconds=60)
-        assert claim is not None
-        datasets.mark_ready(
-            session, claim, index=index_blob.key, format="coco", summary={}, images=[], findings=[]
-        )
-    return row.id
+    files = {f"val/{number}.png": picture(box) for number, box in boxes.items()}
+    return ready_dataset(shop, "reds", files, index)
 
 
 @pytest.fixture
