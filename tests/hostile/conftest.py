@@ -1,5 +1,18 @@
 """The real application, as the tests of the API have it."""
 
-from tests.api.conftest import app, client, dataset, job, migrated, model, ready, services, settings
+from tests.acceptance.conftest import archive
+from tests.api.conftest import app, client, dataset, job, migrated, model, ready, services, settings, watch
 
-__all__ = ["app", "client", "dataset", "job", "migrated", "model", "ready", "services", "settings"]
+__all__ = [
+    "app",
+    "archive",
+    "client",
+    "dataset",
+    "job",
+    "migrated",
+    "model",
+    "ready",
+    "services",
+    "settings",
+    "watch",
+]

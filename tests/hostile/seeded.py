@@ -90,7 +90,7 @@ class SeededApi:
             database = Database(settings.database_url)
             self._stack.callback(database.dispose)
             self.store = Store(settings, database, open_blobs(settings))
-            self.receiver = self._stack.enter_context(_Receiver()).address
+            self.receiver = self._stack.enter_context(Receiver()).address
             self._start()
             self.client = self._stack.enter_context(httpx.Client(base_url=self.address, timeout=30))
             self._wait()
@@ -135,17 +135,21 @@ class SeededApi:
                 time.sleep(0.1)
 
 
-class _Receiver(ThreadingHTTPServer):
+class Receiver(ThreadingHTTPServer):
     """Takes whatever webhooks are sent, on this machine."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
+        self.received = 0
+        receiver = self
+
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self.send_response(204)
                 self.end_headers()
+                receiver.received += 1
 
             def log_message(self, *_: object) -> None:
                 pass

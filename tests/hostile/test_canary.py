@@ -108,7 +108,8 @@ class Sender:
         """The examples with the canaries in every field, in all at once, and in a field that is none."""
         both = f"{WORD} {self.key}"
         examples = [one["value"] for one in media.get("examples", {}).values()] or [{}]
-        for example in examples[:1]:
+        of_each_kind = {str(example.get("kind")): example for example in reversed(examples)}
+        for example in of_each_kind.values():
             body = {name: value for name, value in example.items() if name != "upload_id"}
             for name, value in self.made.items():
                 if name in body:
