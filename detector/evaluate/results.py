@@ -16,6 +16,7 @@ from detector.evaluate.coco import box_of_mask
 MOST_RESULTS = 1_000_000
 """Comparing so many takes some 5 GB; 10,000 images at COCO's 100 detections have as many."""
 
+_LOOKED_AT = {"image_id", "category_id", "score", "bbox"}
 _MOST_FINDINGS = 100
 _SHOWN = 5
 # What is parsed in Python to name every fault: it takes some twenty times as much memory.
@@ -195,6 +196,9 @@ def _detection(
         kept["bbox"] = box_of_mask(kept["segmentation"])
     else:
         findings.add("missing_box", where, "It has neither a bbox nor a segmentation.")
+    for name in row.keys() - _LOOKED_AT:
+        if not _is_json(row[name]):
+            findings.add("not_json", f"{where}/{name}", "NaN and Infinity are no JSON.")
     return kept
 
 
@@ -260,6 +264,15 @@ def _finite(value: Any) -> bool:
         and abs(value) < 1e30
         and math.isfinite(value)
     )
+
+
+def _is_json(value: Any) -> bool:
+    """Whether all its numbers are: Python's own parser takes NaN and Infinity, and hardly any other does."""
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _shown(value: Any) -> str:

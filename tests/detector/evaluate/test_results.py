@@ -46,6 +46,10 @@ def faults(truth: Any, detections: Any) -> list[tuple[str, str]]:
         ({"segmentation": [[1, 2, 3, 4, 5, 6]]}, "invalid_segmentation", "/segmentation"),
         ({"segmentation": {**RLE, "size": [640, 480]}}, "invalid_segmentation", "/segmentation"),
         ({"segmentation": {**RLE, "counts": [5]}}, "invalid_segmentation", "/segmentation"),
+        # Fields that nobody looks at, but that are given out again with the rest of the file.
+        ({"segmentation": {**RLE, "more": math.inf}}, "not_json", "/segmentation"),
+        ({"note": math.nan}, "not_json", "/note"),
+        ({"note": [{"x": math.inf}]}, "not_json", "/note"),
     ],
 )
 def test_a_detection_that_cannot_be_measured_is_named(change: dict[str, Any], code: str, place: str) -> None:
