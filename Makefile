@@ -18,7 +18,7 @@ SECONDS ?= 60
 # A file's tests stay together, the long files of tests/acceptance come first.
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up test table machine faults hostile lint bench format lock clean
+.PHONY: help setup demo up test table machine faults hostile lint audit bench format lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ lint: $(READY) ## Check style, types and the imports between rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(READY) ## Ask whether a locked package has a known vulnerability
+	@$(BIN)/python -m tests.audit
 
 bench: $(READY) ## Run the benchmarks (NAME=loss_cost for one)
 	@$(BIN)/python -m benchmarks $(NAME)
