@@ -1,26 +1,60 @@
-"""What a training would be, without making it: its steps."""
+"""What a training would be, without making it: its steps, what it writes, what is to be said of its data."""
 
+from pathlib import Path
 from typing import cast
 
+from api.data_warnings import Data, warnings
+from api.room import bytes_to_spare
 from api.schemas.jobs import JobPlan
+from api.schemas.plans import DiskView, PlanWarning
 from api.services import Services
+from api.settings import Settings
 from api.starting_points import Start
-from detector.config import TrainConfig
+from detector.config import WITH_MASKS, TrainConfig
+from detector.footprint import CHECKPOINTS_KEPT, footprint
+from store import checkpoints, datasets
 from store.tables import Dataset, JobKind
+
+_BLOCK = 4096  # a file takes whole ones
+# One beside those kept is being written, and one is what a lost attempt is gone on from.
+_CHECKPOINTS_OF_WORKER = CHECKPOINTS_KEPT + 2
+# The last ones, the best one, and one that has just come.
+_CHECKPOINTS_OF_STORE = checkpoints.KEPT + 2
+# The worker's finished ones are links to the store's.
+_CHECKPOINTS_OF_ONE_DISK = _CHECKPOINTS_OF_STORE + 2
 
 
 def plan(services: Services, dataset: Dataset, start: Start) -> JobPlan:
-    """What is known before it begins, of a dataset that is ready or still validating."""
-    steps_per_epoch = None
-    if dataset.summary is not None:
-        steps_per_epoch = _steps_per_epoch(dataset, start.config)
-    return JobPlan(
+    """What is known before it begins. Of a dataset that is still validating that is its config only."""
+    config = start.config
+    found = JobPlan(
         kind=JobKind.TRAIN,
         dataset_id=dataset.id,
         dataset_status=dataset.status,
-        resolved_config=start.config.model_dump(mode="json"),
-        steps_per_epoch=steps_per_epoch,
-        steps=None if steps_per_epoch is None else steps_per_epoch * start.config.epochs,
+        resolved_config=config.model_dump(mode="json"),
+        steps_per_epoch=None,
+        steps=None,
+        warnings=None,
+        disk=None,
+    )
+    if dataset.summary is None or dataset.index is None:
+        return found
+    steps_per_epoch = _steps_per_epoch(dataset, config)
+    with services.database.read() as session:
+        findings = datasets.findings_by_action(session, dataset.id)
+    catalogue = services.catalogues.get(dataset.index)
+    data = Data(dataset.id, dataset.summary, catalogue, findings)
+    disk = _disk(services, dataset, data, config)
+    said = warnings(data, start)
+    if not disk.has_room:
+        said.append(_storage_low(disk, services.settings))
+    return found.model_copy(
+        update={
+            "steps_per_epoch": steps_per_epoch,
+            "steps": steps_per_epoch * config.epochs,
+            "warnings": said,
+            "disk": disk,
+        }
     )
 
 
@@ -28,3 +62,64 @@ def _steps_per_epoch(dataset: Dataset, config: TrainConfig) -> int:
     summary = dataset.summary or {}
     images = cast(int, summary["splits"][config.train_split]["images"])
     return max(1, images // config.batch_size)  # whole batches only
+
+
+def _disk(services: Services, dataset: Dataset, data: Data, config: TrainConfig) -> DiskView:
+    classes = len(data.catalogue.categories)
+    size = footprint(config.architecture, classes)
+    checkpoint = size.checkpoint_bytes(config.optimizer)
+    index = services.blobs.size(str(dataset.index))
+    images = data.images(config.evaluation_split(data.summary["splits"]))
+    masks = config.architecture.kind in WITH_MASKS
+    # `ground_truth.json` is, of the images that are measured on, as large as the index.
+    truth = index * images // max(1, len(data.catalogue.image_ids))
+    artifacts = size.model_bytes + size.evaluation_bytes(images, classes, masks=masks) + truth
+    unpacked = _blocks(index) + _image_bytes(services, dataset)
+    worker = unpacked + _CHECKPOINTS_OF_WORKER * checkpoint + artifacts
+    store = _CHECKPOINTS_OF_STORE * checkpoint + artifacts
+    settings = services.settings
+    one_disk = settings.embedded and _same_disk(settings.data, Path(settings.blobs))
+    together = unpacked + _CHECKPOINTS_OF_ONE_DISK * checkpoint + artifacts
+    if one_disk:
+        written = together
+    else:
+        written = max(worker, store) if settings.embedded else store
+    free = bytes_to_spare(settings)
+    return DiskView(
+        dataset_bytes=unpacked,
+        checkpoint_bytes=checkpoint,
+        artifacts_bytes=artifacts,
+        worker_bytes=worker,
+        store_bytes=store,
+        total_bytes=together if one_disk else worker + store,
+        free_bytes=free,
+        has_room=written <= free,
+    )
+
+
+def _image_bytes(services: Services, dataset: Dataset) -> int:
+    """Of the images unpacked, as the archive declares them."""
+    with services.database.read() as session:
+        names = datasets.file_names(session, dataset.id)
+    archive = services.archives.get(dataset.archive)
+    return sum(_blocks(archive.size(name)) for name in names)
+
+
+def _blocks(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
+
+
+def _storage_low(disk: DiskView, settings: Settings) -> PlanWarning:
+    needed = disk.total_bytes if settings.embedded else disk.store_bytes
+    return PlanWarning(
+        code="storage_low",
+        detail=f"The training may write {needed / 1e6:,.0f} MB where the service keeps its data, and "
+        f"{disk.free_bytes / 1e6:,.0f} MB are free there beside the {settings.min_free_bytes / 1e6:,.0f} MB "
+        "that have to stay (HARMONICDET_MIN_FREE_BYTES). Delete models and datasets that are not needed, or "
+        "make room.",
+        pointer=None,
+    )

@@ -13,12 +13,17 @@ from store.sessions import Database
 def check_room(settings: Settings, size: int = 0) -> None:
     """Raise `StorageFull` unless `size` bytes fit on the volumes of the data and of the blobs, beside what
     stays free there."""
-    free = min(shutil.disk_usage(folder).free for folder in {settings.data, Path(settings.blobs)})
+    free = _free_bytes(settings)
     if free < settings.min_free_bytes + size:
         raise StorageFull(
             f"There is no room left: {free / 1e6:,.0f} MB are free, and "
             f"{settings.min_free_bytes / 1e6:,.0f} MB have to stay (HARMONICDET_MIN_FREE_BYTES)."
         )
+
+
+def bytes_to_spare(settings: Settings) -> int:
+    """How much may be written to the volumes of the data and of the blobs, beside what stays free there."""
+    return max(0, _free_bytes(settings) - settings.min_free_bytes)
 
 
 def bytes_left(database: Database, project: str, once: Once) -> int | None:
@@ -36,3 +41,7 @@ def check_quota(left: int | None, size: int) -> None:
     """
     if left is not None and size > left:
         raise StorageQuotaExceeded
+
+
+def _free_bytes(settings: Settings) -> int:
+    return min(shutil.disk_usage(folder).free for folder in {settings.data, Path(settings.blobs)})

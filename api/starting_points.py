@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from api.errors import invalid
 from detector.config import TrainConfig
 from detector.errors import InitialWeightsUnfit
-from detector.origins import origin_of, resolve
+from detector.origins import Origin, origin_of, resolve
 from store import models
 from store.errors import ArtifactNotFound
 
@@ -20,6 +20,8 @@ class Start:
 
     config: TrainConfig
     model_id: str | None = None
+    origin: Origin | None = None
+    """What that model's weights are weights of."""
 
 
 def find(session: Session, project_id: str, config: TrainConfig) -> Start:
@@ -39,4 +41,5 @@ def find(session: Session, project_id: str, config: TrainConfig) -> Start:
     except ArtifactNotFound as missing:
         raise InitialWeightsUnfit(f"The model {model.id} has no {models.WEIGHTS}.") from missing
     origin = origin_of(model.architecture, model.classes, model.config)
-    return Start(resolve(config, origin, model=model.id, sha256=weights.sha256), model.id)
+    resolved = resolve(config, origin, model=model.id, sha256=weights.sha256)
+    return Start(resolved, model.id, origin)

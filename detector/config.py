@@ -5,6 +5,7 @@ discriminated unions on `kind`, and a choice without options may be written as i
 `{"architecture": "ssdlite320_mobilenet_v3_large", "loss": "harmonic"}`.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -553,6 +554,12 @@ class TrainConfig(Frozen):
     def is_square(self) -> bool:
         """Whether the detector takes square images, into which others are stretched."""
         return isinstance(self.architecture, SSDLite320 | SSD300 | RefineDet320 | RefineDet512)
+
+    def evaluation_split(self, splits: Collection[str]) -> str:
+        """The split to measure on, of a dataset that has these; `val` where `auto` finds neither."""
+        if self.eval_split != "auto":
+            return self.eval_split
+        return next((name for name in ("val", "test") if name in splits), "val")
 
     @property
     def groups_by_aspect_ratio(self) -> bool:

@@ -612,9 +612,7 @@ def choose_splits(index: DatasetIndex, config: TrainConfig) -> Splits:
     Raises DatasetInvalid without images or boxes, ConfigInvalid when the two are one.
     """
     present = index.splits()
-    name = config.eval_split
-    if name == "auto":
-        name = next((split for split in ("val", "test") if split in present), "val")
+    name = config.evaluation_split(present)
     for split in (config.train_split, name):
         if split not in present:
             raise DatasetInvalid(

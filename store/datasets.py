@@ -187,6 +187,26 @@ def findings_of_images(
     }
 
 
+def findings_by_action(session: Session, dataset_id: str) -> dict[str, dict[str, int]]:
+    """How many findings the report keeps, by what was done about them and by code."""
+    statement = (
+        select(DatasetFinding.action, DatasetFinding.code, func.count())
+        .where(DatasetFinding.dataset_id == dataset_id)
+        .group_by(DatasetFinding.action, DatasetFinding.code)
+        .order_by(DatasetFinding.code)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for action, code, count in session.execute(statement):
+        found.setdefault(action, {})[code] = count
+    return found
+
+
+def file_names(session: Session, dataset_id: str) -> list[str]:
+    """Members of the archive that are its images, in the order of the index."""
+    statement = select(DatasetImage.file_name).where(DatasetImage.dataset_id == dataset_id)
+    return list(session.scalars(statement.order_by(DatasetImage.position)))
+
+
 def delete(session: Session, project_id: str, dataset_id: str) -> None:
     """Models trained on it keep working, jobs keep their history.
 

@@ -18,6 +18,7 @@ from api.schemas.common import (
     Shape,
 )
 from api.schemas.evaluations import EvaluationCreate
+from api.schemas.plans import DISK_EXAMPLE, WARNINGS_EXAMPLE, DiskView, PlanWarning
 from detector.config import TrainConfig
 from store.overview import Overview
 from store.tables import (
@@ -283,6 +284,8 @@ class JobPlan(Shape):
                     "resolved_config": {"epochs": 12, "batch_size": 8, "seed": 0},
                     "steps_per_epoch": 26,
                     "steps": 312,
+                    "warnings": WARNINGS_EXAMPLE,
+                    "disk": DISK_EXAMPLE,
                 }
             ]
         }
@@ -298,6 +301,10 @@ class JobPlan(Shape):
     """Null while the dataset is validating."""
     steps: int | None
     """Of the whole training; null while the dataset is validating."""
+    warnings: list[PlanWarning] | None
+    """Why it may disappoint or fail, as far as the data tell; null while the dataset is validating."""
+    disk: DiskView | None
+    """What it will write; null while the dataset is validating."""
 
 
 class EvaluateJobPlan(Shape):

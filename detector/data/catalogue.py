@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detector.data.records import Category
 
-CROWD, DIFFICULT, TRUNCATED, OCCLUDED = 1, 2, 4, 8
+CROWD, DIFFICULT, TRUNCATED, OCCLUDED, MASKED = 1, 2, 4, 8, 16
 SMALL, MEDIUM = 32**2, 96**2  # COCO's borders, in pixels of the image itself
 AREA_EDGES = (0.0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 RATIO_EDGES = (0.0, 0.2, 0.33, 0.5, 0.67, 0.8, 1.25, 1.5, 2.0, 3.0, 5.0)
@@ -32,6 +32,7 @@ class _Annotation(msgspec.Struct, gc=False):
     difficult: bool = False
     truncated: bool = False
     occluded: bool = False
+    segmentation: msgspec.Raw = msgspec.Raw()  # not parsed
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -62,7 +63,7 @@ class Catalogue:
     classes: NDArray[np.int32]  # (M,), places in `categories`
     boxes: NDArray[np.float64]  # (M, 4) xyxy in pixels
     areas: NDArray[np.float64]  # (M,) of the mask where there is one
-    flags: NDArray[np.uint8]  # (M,) CROWD | DIFFICULT | TRUNCATED | OCCLUDED
+    flags: NDArray[np.uint8]  # (M,) CROWD | DIFFICULT | TRUNCATED | OCCLUDED | MASKED
 
     @property
     def nbytes(self) -> int:
@@ -82,6 +83,18 @@ class Catalogue:
         places = [place for place, one in enumerate(self.categories) if one.id == category_id]
         found[self.image_of[np.isin(self.classes, places)]] = True
         return found
+
+    @cached_property
+    def learnable(self) -> NDArray[np.bool_]:
+        """(M,) which boxes are learned from: no crowd, and not without area."""
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        objects: NDArray[np.bool_] = (self.flags & CROWD == 0) & (sides > 0).all(axis=1)
+        return objects
+
+    def of_split(self, name: str) -> NDArray[np.bool_]:
+        """(N,) which images are in this split."""
+        places = [place for place, one in enumerate(self.splits) if one == name]
+        return np.isin(self.image_splits, places)
 
     @cached_property
     def statistics(self) -> dict[str, Any]:
@@ -135,7 +148,11 @@ def read(index: bytes | mmap) -> Catalogue:
 
 def _flags(one: _Annotation) -> int:
     return (
-        CROWD * one.iscrowd | DIFFICULT * one.difficult | TRUNCATED * one.truncated | OCCLUDED * one.occluded
+        CROWD * one.iscrowd
+        | DIFFICULT * one.difficult
+        | TRUNCATED * one.truncated
+        | OCCLUDED * one.occluded
+        | MASKED * bool(one.segmentation)
     )
 
 
