@@ -24,7 +24,7 @@ from api.dependencies import (
     ProjectDep,
     ServicesDep,
 )
-from api.errors import BodyMalformed, BodyTooLarge, Invalid, NotAcceptable, Overloaded
+from api.errors import BodyMalformed, BodyTooLarge, Invalid, NotAcceptable, Overloaded, invalid
 from api.idempotency import Once
 from api.negotiation import fresh, freshness, preferred
 from api.openapi import Responses, location, problems
@@ -539,7 +539,5 @@ def _require_usable(dataset: Dataset, config: TrainConfig) -> None:
 
 def _event_number(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 9:
-        detail = "must be the id of an event: a number"
-        error = ProblemError(pointer="header:last-event-id", code="int_parsing", detail=detail)
-        raise Invalid(f"header:last-event-id: {detail}", errors=[error])
+        raise invalid("header:last-event-id", "int_parsing", "must be the id of an event: a number")
     return int(text)
