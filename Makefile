@@ -58,11 +58,12 @@ faults: $(READY) ## Break the real service in every way, most of two hours; repo
 		$(BIN)/python -m tests.faults.$$battery --seed $(SEED) --report docs/faults/$$battery.md || failed=1; \
 	done; exit $$failed
 
-hostile: $(READY) ## Send everything hostile to the real service: corpus, schemathesis, atheris (an hour; SECONDS=60 SEED=1)
+hostile: $(READY) ## Send everything hostile to the real service: corpus, schemathesis, 2 GB in pieces, atheris (an hour; SECONDS=60 SEED=1)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group fuzz || echo "atheris cannot be installed here"
 	@failed=0; \
 	$(BIN)/python -m tests.hostile || failed=1; \
 	$(BIN)/python -m tests.hostile.schema --requests $(REQUESTS) --seed $(SEED) || failed=1; \
+	$(BIN)/python -m tests.hostile.large_upload || failed=1; \
 	$(BIN)/python -m tests.hostile.fuzz --seconds $(SECONDS) || failed=1; \
 	exit $$failed
 
