@@ -1,5 +1,7 @@
 """`python -m tests.hostile.fuzz`: atheris on every parser, each in a process of its own for so many seconds.
 
+As many of them run side by side as there are cores.
+
 atheris follows which branches an input takes and changes inputs until new ones are taken. Whatever comes out
 of a parser undeclared is a finding, told with its bytes. Prints a table and writes it to
 docs/security-fuzz.md. 1 when something was found, or atheris is not there.
@@ -7,10 +9,12 @@ docs/security-fuzz.md. 1 when something was found, or atheris is not there.
 
 import argparse
 import importlib.util
+import os
 import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -97,15 +101,13 @@ def main(arguments: list[str] | None = None) -> int:
         child(options.child, options.seconds, options.artifacts)
     from tests.hostile.parsers import PARSERS
 
+    names = [one.name for one in PARSERS if not options.only or options.only in one.name]
     outcomes = []
-    with tempfile.TemporaryDirectory() as folder:
-        for one in PARSERS:
-            if options.only and options.only not in one.name:
-                continue
-            outcome = play(one.name, options.seconds, Path(folder))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for outcome in pool.map(lambda name: play(name, options.seconds, Path(folder)), names):
             outcomes.append(outcome)
             verdict = "found something" if outcome.finding else "nothing found"
-            console.print(f"{one.name}: {outcome.executions} executions, {verdict}", highlight=False)
+            console.print(f"{outcome.name}: {outcome.executions} executions, {verdict}", highlight=False)
         kept = sorted(Path(folder).glob("crash-*")) + sorted(Path(folder).glob("timeout-*"))
         inputs = [f"{path.name}: {path.read_bytes()[:300]!r}" for path in kept]
     found = [outcome for outcome in outcomes if outcome.finding]
