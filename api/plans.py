@@ -69,11 +69,13 @@ def _disk(services: Services, dataset: Dataset, data: Data, config: TrainConfig)
     size = footprint(config.architecture, classes)
     checkpoint = size.checkpoint_bytes(config.optimizer)
     index = services.blobs.size(str(dataset.index))
-    images = data.images(config.evaluation_split(data.summary["splits"]))
-    masks = config.architecture.kind in WITH_MASKS
+    split = config.evaluation_split(data.summary["splits"])
+    images = data.images(split)
+    widths = data.catalogue.sizes[data.catalogue.of_split(split), 0]
+    mask_width = float(widths.mean()) if config.architecture.kind in WITH_MASKS and len(widths) else None
     # `ground_truth.json` is, of the images that are measured on, as large as the index.
     truth = index * images // max(1, len(data.catalogue.image_ids))
-    artifacts = size.model_bytes + size.evaluation_bytes(images, classes, masks=masks) + truth
+    artifacts = size.model_bytes + size.evaluation_bytes(images, classes, mask_width=mask_width) + truth
     unpacked = _blocks(index) + _image_bytes(services, dataset)
     worker = unpacked + _CHECKPOINTS_OF_WORKER * checkpoint + artifacts
     store = _CHECKPOINTS_OF_STORE * checkpoint + artifacts

@@ -16,7 +16,9 @@ from starlette.testclient import TestClient
 
 from api.services import Services
 from api.settings import Settings
+from detector.config import MaskRCNN
 from detector.data.inspect import SplitOptions, inspect
+from detector.footprint import footprint
 from store import datasets, models
 from tests.api.helpers import claimed, encoded, picture
 
@@ -251,6 +253,10 @@ def test_the_disk_is_told_and_whether_it_suffices(
     assert disk["has_room"] is (disk["total_bytes"] <= disk["free_bytes"])
     adamw = planned(client, dataset, architecture=SSD, optimizer="adamw")["disk"]
     assert adamw["checkpoint_bytes"] > 1.2 * disk["checkpoint_bytes"]
+    masks = planned(client, dataset, architecture="maskrcnn_resnet50_fpn")["disk"]
+    size = footprint(MaskRCNN(), 3)
+    told = size.model_bytes + size.evaluation_bytes(1, 3, mask_width=128)
+    assert told < masks["artifacts_bytes"] < told + 4096  # with the objects that are to be found
 
     def nearly_full(asked: Settings) -> int:
         assert asked is settings
