@@ -9,6 +9,7 @@ anything was not as it must be.
 import argparse
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -19,18 +20,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import httpx
 import numpy as np
 import psutil
+import simplejpeg
 
 from tests.acceptance.service import RunningService
 from tests.api.test_tus import PART, arrived, begin
 
 REPORT = Path(__file__).parents[2] / "docs" / "security-upload.md"
 FLAT_BYTES = 64 << 20
-_SIDE = 2000  # pixels
+_WIDTH, _HEIGHT = 1024, 768
 _BLOCK = 1 << 20
 _START_SECONDS = 120.0
 _VALIDATION_SECONDS = 1800.0
@@ -88,7 +90,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sent, images = write_archive(folder / "large.zip", options.megabytes << 20)
-        finding.say(f"- {sent / 1e9:.2f} GB: {images} images of {_SIDE} x {_SIDE} pixels of noise")
+        finding.say(f"- {sent / 1e9:.2f} GB: {images} JPEG images of {_WIDTH} x {_HEIGHT} pixels of noise")
         _upload(finding, folder, images)
     verdict = "nothing that is not as it must be" if not finding.wrong else f"wrong: {len(finding.wrong)}"
     head = "# Two gigabytes, interrupted three times\n\n`python -m tests.hostile.large_upload`, "
@@ -98,33 +100,29 @@ def main() -> int:
 
 
 def write_archive(path: Path, size: int) -> tuple[int, int]:
-    """A valid COCO zip of at least so many bytes; its size and its number of images."""
-    header = _bmp_header()
-    count = -(-size // (len(header) + 3 * _SIDE * _SIDE))
-    noise = np.random.default_rng(0)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for number in range(count):
-            archive.writestr(f"images/{number}.bmp", header + noise.bytes(3 * _SIDE * _SIDE))
-        coco = {
-            "images": [
-                {"id": k, "file_name": f"{k}.bmp", "width": _SIDE, "height": _SIDE} for k in range(count)
-            ],
-            "categories": [{"id": 1, "name": "noise"}],
-            "annotations": [
-                {"id": k, "image_id": k, "category_id": 1, "bbox": [10, 10, 200, 100], "area": 20000}
-                for k in range(count)
-            ],
-        }
-        archive.writestr("annotations.json", json.dumps(coco))
-    return path.stat().st_size, count
-
-
-def _bmp_header() -> bytes:
-    """Of 24 bits a pixel, without compression."""
-    size = 54 + 3 * _SIDE * _SIDE
-    parts = [(size, 4), (0, 4), (54, 4), (40, 4), (_SIDE, 4), (_SIDE, 4), (1, 2), (24, 2), (0, 4)]
-    parts += [(size - 54, 4), (2835, 4), (2835, 4), (0, 4), (0, 4)]
-    return b"BM" + b"".join(value.to_bytes(length, "little") for value, length in parts)
+    """A valid COCO zip of at least so many bytes, no two images alike; its size and its number of images."""
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (4, _HEIGHT, _WIDTH, 3), np.uint8)
+    bases = [simplejpeg.encode_jpeg(np.ascontiguousarray(one), quality=90) for one in noise]
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive, path.open("rb") as written:
+        while os.fstat(written.fileno()).st_size < size:
+            number = len(images) + 1
+            base, comment = bases[number % len(bases)], b"image %12d" % number
+            # A comment after the start of the image makes its bytes its own.
+            mark = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+            archive.writestr(f"images/{number:08d}.jpg", base[:2] + mark + base[2:])
+            images.append(
+                {"id": number, "file_name": f"{number:08d}.jpg", "width": _WIDTH, "height": _HEIGHT}
+            )
+            x, y = (float(one) for one in random.integers(0, 500, 2))
+            annotations.append(
+                {"id": number, "image_id": number, "category_id": 1, "bbox": [x, y, 200.0, 150.0]}
+            )
+        index = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "noise"}]}
+        archive.writestr("annotations/instances.json", json.dumps(index))
+    return path.stat().st_size, len(images)
 
 
 def _upload(finding: Finding, folder: Path, images: int) -> None:
