@@ -3,8 +3,10 @@
 The datasets are read by the validation itself; only the worker around it is not here.
 """
 
+import inspect as sources
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
+from api import data_warnings, plans
 from api.services import Services
 from api.settings import Settings
 from detector.config import MaskRCNN
@@ -180,6 +183,14 @@ def test_the_test_split_decides_where_there_is_no_other(client: TestClient, uplo
     assert "eval_split_is_test" not in said(planned(client, dataset, eval_split="test"))
 
 
+def test_images_of_another_size_than_declared_are_counted(client: TestClient, uploaded: Uploaded) -> None:
+    members = coco({"train/a.png": ALL, "train/b.png": ALL, "val/c.png": ALL})
+    name = "annotations/train.json"
+    members[name] = members[name].replace(b'"width": 128', b'"width": 256')
+    found = said(planned(client, uploaded(members)))["image_sizes_differ"]
+    assert found.startswith("2 images have another size than the annotations declare")
+
+
 def test_boxes_are_measured_as_the_detector_sees_them(client: TestClient, uploaded: Uploaded) -> None:
     """Images of 128 pixels are enlarged to 320, then 6 pixels are 15 and 7 are 17.5."""
     small: list[Box] = [("car", 8, 8, 6, 6), ("bus", 40, 40, 3, 6), ("bike", 60, 60, 7, 2)]
@@ -273,3 +284,13 @@ def test_nothing_is_known_of_a_dataset_that_is_validating(
 ) -> None:
     plan = planned(client, dataset["id"])
     assert [plan[name] for name in ("steps_per_epoch", "steps", "warnings", "disk")] == [None] * 4
+
+
+def test_every_warning_is_in_the_documentation() -> None:
+    code = re.compile(r'(?:_warning\(\s*|code=)"([a-z_]+)"')
+    codes = set(code.findall(sources.getsource(data_warnings) + sources.getsource(plans)))
+    table = Path(__file__).parents[2] / "docs" / "jobs.md"
+    section = table.read_text().split("## Before it begins")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    assert codes == set(re.findall(r"`([a-z]+_[a-z_]+)`", "\n".join(rows)))
+    assert len(codes) > 15
