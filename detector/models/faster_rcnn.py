@@ -16,6 +16,7 @@ from detector.losses.harmonic import HarmonicCriterion
 from detector.models.backbones import CHANNELS, build_classifier, build_pyramid, norm_layer
 from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
 from detector.models.normalisers import divided_by
+from detector.models.roi_align import SeparableRoIAlign
 
 
 def build_faster_rcnn(
@@ -271,6 +272,10 @@ def adapt(network: FasterRCNN) -> nn.Module:
         network.roi_heads.fg_bg_sampler, "classification", "localization", "task_contrasting"
     )
     _learn_strides(network)
+    heads = network.roi_heads
+    heads.box_roi_pool = SeparableRoIAlign(heads.box_roi_pool)
+    if heads.mask_roi_pool is not None:
+        heads.mask_roi_pool = SeparableRoIAlign(heads.mask_roi_pool)
     keep_full_precision_between(network.backbone, network.rpn.head, network.roi_heads.box_predictor)
     return network  # type: ignore[no-any-return]  # torchvision has no types
 
