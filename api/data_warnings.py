@@ -90,28 +90,14 @@ def _of_validation(data: Data) -> Iterator[PlanWarning]:
 
 def _of_splits(data: Data, config: TrainConfig) -> Iterator[PlanWarning]:
     present = data.summary["splits"]
-    name, pointer = config.evaluation_split(present), "/config/eval_split"
-    if name not in present:
-        yield _warning(
-            "eval_split_missing",
-            f"The training would fail: there is nothing to measure on, for the dataset has only "
-            f"{', '.join(map(repr, present))}. Upload it with a split 'val', or with a val_fraction above 0.",
-            pointer,
-        )
-    elif name == config.train_split:
-        yield _warning(
-            "eval_split_is_train_split",
-            f"The training would fail: it would learn from and measure on {name!r}. Name another split of "
-            f"{', '.join(map(repr, present))}.",
-            pointer,
-        )
-    elif config.eval_split == "auto" and name == "test":
+    name = config.evaluation_split(present)
+    if config.eval_split == "auto" and name == "test":
         images = _many(data.images(name), "image", "images")
         yield _warning(
             "eval_split_is_test",
             f"The dataset has no 'val', so 'test' ({images}) decides which weights are kept, and "
             "AP on it is no independent measure. Divide 'train', or measure on other images.",
-            pointer,
+            "/config/eval_split",
         )
 
 

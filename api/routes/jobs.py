@@ -518,21 +518,28 @@ def _inputs(database: Database, project: str, body: TrainJobCreate) -> tuple[Dat
 
 
 def _require_usable(dataset: Dataset, config: TrainConfig) -> None:
-    """Raises `DatasetNotUsable`, and `Invalid` for a split that the dataset does not have."""
+    """Raises `DatasetNotUsable`, and `Invalid` for splits that are not there, or one in place of two."""
     if dataset.status is DatasetStatus.INVALID:
         raise DatasetNotUsable
     if dataset.summary is None:
         return
     splits = dataset.summary.get("splits", {})
-    errors = [
-        ProblemError(
-            pointer=f"/config/{name}",
-            code="split_unknown",
-            detail=f"the dataset has no split {value!r}, only {', '.join(splits) or 'none'}",
+    present = ", ".join(splits) or "none"
+    errors: list[ProblemError] = []
+
+    def refuse(field: str, code: str, detail: str) -> None:
+        errors.append(ProblemError(pointer=f"/config/{field}", code=code, detail=detail))
+
+    if config.train_split not in splits:
+        refuse(
+            "train_split", "split_unknown", f"the dataset has no split {config.train_split!r}, only {present}"
         )
-        for name, value in (("train_split", config.train_split), ("eval_split", config.eval_split))
-        if value not in splits and not (name == "eval_split" and value == "auto")
-    ]
+    measured = config.evaluation_split(splits)
+    if measured not in splits:
+        lacking = "neither 'val' nor 'test'" if config.eval_split == "auto" else f"no split {measured!r}"
+        refuse("eval_split", "split_unknown", f"the dataset has {lacking} to measure on, only {present}")
+    elif measured == config.train_split:
+        refuse("eval_split", "splits_equal", f"{measured!r} would be learned from and measured on")
     if errors:
         raise Invalid("; ".join(f"{error.pointer}: {error.detail}" for error in errors), errors=errors)
 

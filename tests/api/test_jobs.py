@@ -9,7 +9,8 @@ from api.services import Services
 from api.settings import Settings
 from detector.config import TrainConfig
 from store import jobs
-from tests.api.helpers import ABSENT, claimed, problem, rejected, trained, validated
+from store.tables import Dataset
+from tests.api.helpers import ABSENT, SUMMARY, claimed, problem, rejected, trained, validated
 
 
 def asked(dataset: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -109,6 +110,33 @@ def test_a_split_that_the_dataset_lacks_is_named(
     body = problem(answer, 422, "validation_failed")
     assert body["errors"][0]["pointer"] == f"/config/{field}"
     assert "train, val" in body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "config", "fault"),
+    [
+        (["train", "val"], {"train_split": "day"}, ("/config/train_split", "split_unknown")),
+        (["train", "val"], {"eval_split": "night"}, ("/config/eval_split", "split_unknown")),
+        (["train"], {}, ("/config/eval_split", "split_unknown")),
+        (["train"], {"eval_split": "train"}, ("/config/eval_split", "splits_equal")),
+        (["train", "val"], {"train_split": "val"}, ("/config/eval_split", "splits_equal")),
+    ],
+)
+def test_a_training_that_could_only_fail_for_its_splits_is_refused(
+    client: TestClient,
+    services: Services,
+    ready: dict[str, Any],
+    splits: list[str],
+    config: dict[str, str],
+    fault: tuple[str, str],
+) -> None:
+    with services.database.begin() as session:
+        row = session.get_one(Dataset, ready["id"])
+        row.summary = SUMMARY | {"splits": {name: {"images": 4, "annotations": 9} for name in splits}}
+    for path in ("/v1/jobs", "/v1/jobs?dry_run=true"):
+        body = problem(client.post(path, json=asked(ready, config=config)), 422, "validation_failed")
+        assert [(one["pointer"], one["code"]) for one in body["errors"]] == [fault]
+    assert client.get("/v1/jobs?kind=train").json()["data"] == []
 
 
 def test_a_dry_run_makes_nothing_and_says_how_many_steps(client: TestClient, ready: dict[str, Any]) -> None:
