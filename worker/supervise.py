@@ -233,7 +233,7 @@ class _Attempt:
         self._oom = OomWatch()
         settings = shop.settings
         self._room = Room([settings.data, Path(settings.blobs)], settings.min_free_bytes)
-        # The disk was full to the last byte when the database took no word, and it has taken none since.
+        # The disk was full to the last byte when the database took no word; no heartbeat came in time since.
         self._is_exhausted = False
         self._noticed: set[str] = set()
         self._stalls = StallWatch(
@@ -547,7 +547,6 @@ class _Attempt:
 
         requested = self._shop.database.run(beat, repeatable=True)
         self._logged = tail
-        self._is_exhausted = False
         return requested
 
     def _fence(self) -> None:
@@ -555,6 +554,7 @@ class _Attempt:
             self._child.kill()
 
     def _extend(self, until: float) -> None:
+        self._is_exhausted = False
         if self._child is not None:
             self._child.may_live_until(until)
 

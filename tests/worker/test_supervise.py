@@ -597,6 +597,39 @@ def test_a_full_disk_that_has_room_again_is_not_the_reason_of_a_later_outage(
     assert (job.status, job.status_reason, job.stalls) == (JobStatus.QUEUED, "worker_lost", 0)
 
 
+def test_a_heartbeat_that_comes_too_late_leaves_the_full_disk_the_reason(
+    supervisor: Supervisor,
+    shop: Workshop,
+    submit: Submit,
+    running: Row,
+    row: Row,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mark = tmp_path / "mark"
+    job_id = submit(steps=1000, pace=0.05, mark=str(mark))
+    run, refused, has_room = shop.database.run, [], threading.Event()
+    monkeypatch.setattr(Room, "is_exhausted", lambda _: not has_room.is_set())
+
+    def away(*_: object, **__: object) -> object:
+        refused.append(True)
+        raise Unavailable
+
+    def slow(*arguments: Any, **options: Any) -> object:
+        has_room.wait(20)
+        return run(*arguments, **options)
+
+    with in_background(lambda: supervisor.work(job_id)):
+        running(job_id)
+        monkeypatch.setattr(shop.database, "run", away)
+        until(lambda: len(refused) > 5)
+        monkeypatch.setattr(shop.database, "run", slow)
+        until(lambda: not is_alive(last_process(mark)))
+        has_room.set()
+    job = row(job_id)
+    assert (job.status, job.status_reason, job.stalls) == (JobStatus.QUEUED, "storage_full", 0)
+
+
 def test_a_worker_on_hold_claims_nothing_and_says_why(
     shop: Workshop, submit: Submit, row: Row, caplog: pytest.LogCaptureFixture
 ) -> None:
