@@ -6,7 +6,7 @@ import sys
 
 import benchmarks
 
-NOT_A_BENCHMARK = {"harness", "full_size", "method_plots", "__main__"}
+NOT_A_BENCHMARK = {"harness", "full_size", "method_plots", "torchvision_step", "__main__"}
 
 
 def main() -> int:

@@ -1,0 +1,159 @@
+"""A training step of ours beside torchvision's own: same network, weights, pixels and boxes, drawn alike.
+
+The reference is what torchvision's `references/detection` does in a step: float images of their own size into
+its detector, which resizes and pads them, the sum of the losses, `torch.optim.SGD`. Ours starts from the same
+decoded bytes, and its resizing is counted, though in a training other processes do it beside the step.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+from torchvision.models.detection import (
+    fasterrcnn_mobilenet_v3_large_320_fpn,
+    ssdlite320_mobilenet_v3_large,
+)
+
+from benchmarks.harness import console, interleaved, report
+from detector.config import SGD, Architecture, BaselineLoss, TrainConfig
+from detector.data.loading import Sample
+from detector.data.transforms import fit, sample_seed
+from detector.images import Pixels
+from detector.models import Detector, build
+from detector.optimization import build_optimizer
+from detector.parallel import Processes
+from detector.precision import Precision
+from detector.step import Learner
+
+BATCH = 8
+ROUNDS = 8
+CURVE_STEPS = 12
+CLASSES = 3
+_SGD = SGD(kind="sgd", lr=0.001, momentum=0.9, weight_decay=5e-4)
+
+Make = Callable[[Detector], nn.Module]
+"""torchvision's detector with the weights of one of ours."""
+
+
+def run(name: str, goal: float, architecture: Architecture, make: Make, *, half: torch.dtype | None) -> bool:
+    """Prints the loss curves' difference, the table and the closing line; whether the goal is met."""
+    images = [photograph(k, 480, 640) for k in range(BATCH)]
+    ours, theirs = _pair(architecture, make, half)
+    times = interleaved(_our_step(*ours, images), _their_step(theirs, images), ROUNDS)
+    _compare_curves(architecture, make, half)
+    precision = "float32" if half is None else str(half).removeprefix("torch.")
+    return report(name, goal, [(f"{architecture.kind}, {precision}, batch {BATCH}", *times)])
+
+
+def ssdlite320(like: Detector) -> nn.Module:
+    """torchvision's SSDlite with the weights of ours."""
+    network: Any = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=CLASSES + 1)
+    network.load_state_dict(like.network.state_dict())
+    return network  # type: ignore[no-any-return]
+
+
+def fasterrcnn_mobile_320(like: Detector) -> nn.Module:
+    """torchvision's Faster R-CNN mobilenet 320 with the weights of ours."""
+    network: Any = fasterrcnn_mobilenet_v3_large_320_fpn(
+        weights=None, weights_backbone=None, num_classes=CLASSES + 1
+    )
+    network.load_state_dict(like.network.state_dict())
+    return network  # type: ignore[no-any-return]
+
+
+def photograph(seed: int, height: int, width: int) -> tuple[Pixels, Tensor, Tensor]:
+    """Smooth noise with rectangles on it, (h, w, 3) uint8; their boxes (6, 4) xyxy; their labels (6,)."""
+    random = np.random.default_rng(seed)
+    coarse = torch.from_numpy(random.random((1, 3, height // 16, width // 16), np.float32))
+    smooth = nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
+    pixels = (smooth.permute(1, 2, 0) * 255).byte().numpy().copy()
+    boxes = []
+    for _ in range(6):
+        w, h = random.integers(width // 12, width // 3), random.integers(height // 12, height // 3)
+        x, y = random.integers(0, width - w), random.integers(0, height - h)
+        pixels[y : y + h, x : x + w] = random.integers(0, 255, 3)
+        boxes.append([float(x), float(y), float(x + w), float(y + h)])
+    return pixels, torch.tensor(boxes), torch.from_numpy(random.integers(0, CLASSES, 6))
+
+
+def _pair(
+    architecture: Architecture, make: Make, half: torch.dtype | None
+) -> tuple[tuple[Detector, Learner], nn.Module]:
+    torch.manual_seed(0)
+    config = TrainConfig(
+        architecture=architecture,
+        loss=BaselineLoss(),
+        optimizer=_SGD,
+        batch_size=BATCH,
+        clip_grad_norm=None,  # as torchvision's step
+    )
+    detector = build(architecture, config.loss, CLASSES).train()
+    theirs = make(detector).train()
+    precision = Precision(torch.device("cpu"), half)
+    precision.prepare(detector)
+    learner = Learner(
+        detector,
+        build_optimizer(detector, _SGD),
+        config,
+        precision,
+        Processes(),
+        images=BATCH,
+        names={k: str(k) for k in range(BATCH)},
+    )
+    return (detector, learner), theirs
+
+
+def _our_step(
+    detector: Detector, learner: Learner, images: list[tuple[Pixels, Tensor, Tensor]]
+) -> Callable[[], float]:
+    numbers = iter(range(10**6))
+
+    def step() -> float:
+        batch = []
+        for k, image in enumerate(images):
+            pixels, boxes, labels = fit(*image, detector.input_spec)
+            batch.append(Sample(torch.from_numpy(pixels), boxes, labels, k))
+        return sum(loss.item() for loss in learner.step(batch, next(numbers)).values())
+
+    return step
+
+
+def _their_step(network: nn.Module, images: list[tuple[Pixels, Tensor, Tensor]]) -> Callable[[], float]:
+    decaying = build_optimizer(network, _SGD).param_groups  # ours leaves biases and norms alone: so does this
+    groups = [{"params": group["params"], "weight_decay": group["weight_decay"]} for group in decaying]
+    optimizer = torch.optim.SGD(groups, lr=_SGD.lr, momentum=_SGD.momentum)
+    pixels = [torch.from_numpy(image).permute(2, 0, 1).contiguous().float() / 255 for image, _, _ in images]
+    targets = [{"boxes": boxes, "labels": labels + 1} for _, boxes, labels in images]
+    numbers = iter(range(10**6))
+
+    def step() -> float:
+        # Proposals are sampled as ours are.
+        torch.manual_seed(sample_seed(0, next(numbers), -2))
+        losses: dict[str, Tensor] = network(pixels, targets)
+        total = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return total.item()
+
+    return step
+
+
+def _compare_curves(architecture: Architecture, make: Make, half: torch.dtype | None) -> None:
+    """From the same weights, on images that neither has to resize."""
+    (detector, learner), theirs = _pair(architecture, make, half)
+    height, width = detector.input_spec.shape_for(480, 640)
+    transform: Any = theirs.transform
+    transform._skip_resize = True
+    images = [photograph(k, height, width) for k in range(BATCH)]
+    mine, reference = _our_step(detector, learner, images), _their_step(theirs, images)
+    table = Table(
+        "step", "our loss", "torchvision's", "difference", title="loss curves", title_justify="left"
+    )
+    for number in range(CURVE_STEPS):
+        a, b = mine(), reference()
+        table.add_row(str(number + 1), f"{a:.5f}", f"{b:.5f}", f"{abs(a - b) / b:.1e}")
+    console.print(table)
