@@ -101,6 +101,12 @@ class Archive:
                 )
         return data
 
+    def size_and_crc(self, name: str) -> tuple[int, int] | None:
+        """Bytes and CRC-32 of a member as the archive has them, which `read` holds against the member itself;
+        None for a name that is not there."""
+        info = self._infos.get(name)
+        return None if info is None else (info.file_size, info.CRC)
+
     def stream(self, name: str) -> Iterator[bytes]:
         """The member's bytes one after the other, a megabyte at most in memory. Raises as `read` does."""
         return self._chunks(self._info(name))

@@ -159,6 +159,8 @@ def _warn_of_copies(usable: list[_Usable], findings: Findings) -> None:
     first: dict[bytes, DraftImage] = {}
     for item in usable:
         image = item.image
+        if item.picture.sha256 is None:
+            continue
         other = first.setdefault(item.picture.sha256, image)
         if other is image:
             continue

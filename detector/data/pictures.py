@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Picture:
     """What an image of the archive really is."""
 
     info: ImageInfo
-    sha256: bytes
+    sha256: bytes | None  # None where no other image can have the same bytes
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,15 @@ def look(archive: Archive, members: Iterable[str], *, strict: bool) -> Iterator[
     Raises ArchiveRefused when reading on would break the archive's limits.
     """
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    members = list(members)
+    # Equal bytes have one size and one CRC, which are read anyway: most images need no hash.
+    times = Counter(map(archive.size_and_crc, members))
     pending: deque[Future[Picture | Broken]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         try:
             for member in members:
-                pending.append(pool.submit(_look, archive, member, strict))
+                may_be_copy = times[archive.size_and_crc(member)] > 1
+                pending.append(pool.submit(_look, archive, member, strict, may_be_copy))
                 if len(pending) >= threads * _AHEAD:
                     yield pending.popleft().result()
             while pending:
@@ -52,7 +56,7 @@ def look(archive: Archive, members: Iterable[str], *, strict: bool) -> Iterator[
                 future.cancel()
 
 
-def _look(archive: Archive, member: str, strict: bool) -> Picture | Broken:
+def _look(archive: Archive, member: str, strict: bool, may_be_copy: bool) -> Picture | Broken:
     try:
         data = archive.read(member)
     except (MemberCorrupt, MemberMissing) as error:
@@ -66,4 +70,4 @@ def _look(archive: Archive, member: str, strict: bool) -> Picture | Broken:
             decode(data, max_pixels=DATASET_MAX_PIXELS)
         except ImageInvalid as error:
             return Broken("image_corrupt", error.message)
-    return Picture(info, hashlib.sha256(data).digest())
+    return Picture(info, hashlib.sha256(data).digest() if may_be_copy else None)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from detector.data import pictures
+from detector.data.archive import Archive
 from detector.data.findings import Findings
 from detector.data.inspect import SplitOptions, inspect
 from detector.data.records import Action, DatasetIndex, Finding, Report
@@ -160,6 +161,16 @@ def test_the_same_image_twice_is_told(tmp_path: Path) -> None:
     assert only(report, "duplicate_image").location == "train/001.jpg"
     across = [finding.location for finding in report.findings if finding.code == "image_in_two_splits"]
     assert across == ["val/003.jpg", "val/004.jpg"]
+
+
+def test_images_of_one_size_and_checksum_are_told_apart_by_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Archive, "size_and_crc", lambda *_: (1, 1))
+    members = coco_members()
+    assert not inspected(tmp_path, members)[1].findings
+    members["train/001.jpg"] = members["train/000.jpg"]
+    assert only(inspected(tmp_path, members)[1], "duplicate_image").location == "train/001.jpg"
 
 
 def test_a_category_without_boxes_is_told(tmp_path: Path) -> None:
