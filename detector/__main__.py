@@ -286,7 +286,7 @@ def _measure(
     from detector.evaluate.report import full_report, has_masks
     from detector.evaluate.run import Wishes, write_run
 
-    wishes = Wishes(options.score_threshold, options.precision, options.voc_inclusive)
+    wishes = Wishes(options.score_threshold, options.precision, options.voc_inclusive, options.evaluator)
     if options.run is not None:
         result = write_run(
             options.run,
@@ -302,11 +302,11 @@ def _measure(
         _say(json.dumps({key: result[key] for key in ("split", "metrics", "per_class")}))
         return
     what = {} if split is None else {"split": split}
-    measured = evaluate(truth, found)
+    measured = evaluate(truth, found, evaluator=wishes.evaluator)
     log.info("\n%s", coco_table(measured.metrics))
     said = what | {"metrics": measured.metrics, "per_class": [asdict(one) for one in measured.per_class]}
     if has_masks(truth, found):
-        by_mask = evaluate(truth, found, "segm")
+        by_mask = evaluate(truth, found, "segm", wishes.evaluator)
         log.info("of masks\n%s", coco_table(by_mask.metrics))
         said["segm"] = {
             "metrics": by_mask.metrics,
@@ -581,6 +581,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--detections", type=Path, help="COCO results (JSON) on --ground-truth or --index")
     evaluate.add_argument(
         "--run", type=Path, help="directory for events, the report and what it is about; not COCO files"
+    )
+    evaluate.add_argument(
+        "--evaluator",
+        choices=["harmonicdet", "pycocotools"],
+        default="harmonicdet",
+        help="who measures; the numbers are the same (default: harmonicdet, which is faster)",
     )
     evaluate.add_argument("--report", type=Path, help="where to write all measures (JSON)")
     evaluate.add_argument(

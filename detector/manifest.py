@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detector.data.batches import EpochBatches
 
-_PACKAGES = ("harmonicdet", "torch", "torchvision", "numpy", "onnx", "onnxruntime", "pillow")
+_PACKAGES = ("harmonicdet", "torch", "torchvision", "numpy", "onnx", "onnxruntime", "pillow", "pycocotools")
 
 
 def versions() -> dict[str, str | None]:

@@ -3,18 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from pycocotools.cocoeval import COCOeval
-
+from detector.evaluate.evaluation import Evaluation
 from detector.evaluate.overlap import corners, iou
 
 _DIGITS = 6
 
 
 def by_image(
-    evaluation: COCOeval, ground_truth: dict[str, Any], detections: list[dict[str, Any]]
+    evaluation: Evaluation, ground_truth: dict[str, Any], detections: list[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """An object per image, in the dataset's order, with pycocotools' own matches at IoU 0.5.
+    """An object per image, in the dataset's order, with COCO's own matches at IoU 0.5.
 
     `{id, file_name, width, height, objects, detections}`: an object is `{id, category_id, box, crowd}`, a
     detection `{category_id, box, score, object, iou, ignored}`, the best score first. `object` is the place
@@ -66,18 +64,16 @@ def by_image(
         }
 
 
-def _matches(evaluation: COCOeval) -> dict[int, list[tuple[int, int | None, bool]]]:
+def _matches(evaluation: Evaluation) -> dict[int, list[tuple[int, int | None, bool]]]:
     """By image: the place of each result, of the annotation it is the match of, and whether it is ignored."""
     found: dict[int, list[tuple[int, int | None, bool]]] = {}
-    level = int(np.flatnonzero(np.isclose(evaluation.params.iouThrs, 0.5))[0])
-    every_size = evaluation.params.areaRng[0]
-    for one in evaluation.evalImgs:
-        if one is None or one["aRng"] != every_size:
-            continue
-        found.setdefault(one["image_id"], []).extend(
-            (int(row) - 1, int(match) - 1 if match else None, bool(ignored))
-            for row, match, ignored in zip(
-                one["dtIds"], one["dtMatches"][level], one["dtIgnore"][level], strict=True
-            )
-        )
+    matched = evaluation.at(0.5)
+    for image, row, match, ignored in zip(
+        evaluation.image_ids.tolist(),
+        evaluation.rows.tolist(),
+        matched.objects.tolist(),
+        matched.ignored.tolist(),
+        strict=True,
+    ):
+        found.setdefault(image, []).append((row, None if match < 0 else match, ignored))
     return found

@@ -1,21 +1,17 @@
-"""COCO's detection metrics as pycocotools computes them, which is the record."""
+"""COCO's detection metrics, to the last bit as pycocotools computes them, which is the record."""
 
-import contextlib
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
-from pycocotools import mask as masks
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from detector.data.records import Category, ImageRecord
+from detector.evaluate import evaluators
+from detector.evaluate.columns import Detections, IouType, Rows, problem
+from detector.evaluate.evaluation import MOST, Comparison, Evaluation
+from detector.evaluate.evaluators import DEFAULT, Evaluator
 from detector.evaluate.matches import ClassMatches, matches, pooled
-
-IouType: TypeAlias = Literal["bbox", "segm"]
-Rows: TypeAlias = list[dict[str, Any]]
 
 METRICS = (
     "AP",
@@ -100,7 +96,12 @@ def ground_truth(images: Iterable[ImageRecord], categories: Sequence[Category]) 
     }
 
 
-def evaluate(ground_truth: dict[str, Any], detections: Rows, iou_type: IouType = "bbox") -> CocoMetrics:
+def evaluate(
+    ground_truth: dict[str, Any],
+    detections: Rows | Detections,
+    iou_type: IouType = "bbox",
+    evaluator: Evaluator = DEFAULT,
+) -> CocoMetrics:
     """Measures COCO results against a COCO dataset.
 
     Args:
@@ -108,11 +109,12 @@ def evaluate(ground_truth: dict[str, Any], detections: Rows, iou_type: IouType =
             (polygons or run lengths) is its region; an object without one is ignored there: what is found on
             its box is neither right nor wrong.
         detections: `{image_id, category_id, score}` with `bbox` xywh or, for "segm", `segmentation` as COCO
-            RLE. Small, medium and large go by the area of what is compared: boxes or masks.
+            RLE; or the same as columns. Small, medium and large go by the area of what is compared: boxes or
+            masks.
 
     Raises ValueError for a detection on an image that the dataset lacks, or without the region to compare.
     """
-    return summarise(evaluation(ground_truth, detections, iou_type), ground_truth)
+    return summarise(evaluation(ground_truth, detections, iou_type, evaluator), ground_truth)
 
 
 def evaluate_with_masks(ground_truth: dict[str, Any], detections: Rows) -> CocoMetrics:
@@ -131,96 +133,24 @@ def evaluate_with_masks(ground_truth: dict[str, Any], detections: Rows) -> CocoM
     )
 
 
-def evaluation(ground_truth: dict[str, Any], detections: Rows, iou_type: IouType = "bbox") -> COCOeval:
-    """pycocotools' own evaluation, accumulated: its arrays, and the matches of each image."""
-    truth = index(ground_truth, truth_rows(ground_truth, iou_type))
-    return run(truth, index(ground_truth, result_rows(ground_truth, detections, iou_type)), iou_type)
+def evaluation(
+    ground_truth: dict[str, Any],
+    detections: Rows | Detections,
+    iou_type: IouType = "bbox",
+    evaluator: Evaluator = DEFAULT,
+) -> Evaluation:
+    """COCO's arrays, and who matched whom; the arguments are those of `evaluate`."""
+    comparison = Comparison(problem(ground_truth, detections, iou_type))
+    return evaluators.evaluate(comparison, evaluator=evaluator)
 
 
-def summarise(evaluation: COCOeval, ground_truth: dict[str, Any]) -> CocoMetrics:
-    """COCO's 12 numbers of an evaluation with COCO's own areas and IoUs, and the classes' own."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.summarize()
+def summarise(evaluation: Evaluation, ground_truth: dict[str, Any]) -> CocoMetrics:
+    """COCO's 12 numbers of an evaluation with COCO's own areas, and the classes' own."""
     return CocoMetrics(
-        metrics={name: or_null(value) for name, value in zip(METRICS, evaluation.stats, strict=True)},
+        metrics={name: _metric(evaluation, name) for name in METRICS},
         per_class=_per_class(ground_truth, evaluation),
         score_threshold=_best_threshold(pooled(matches(evaluation))),
     )
-
-
-def index(ground_truth: dict[str, Any], annotations: Rows) -> COCO:
-    """pycocotools' view of these annotations, numbered from 1 in their order, on the dataset's images."""
-    coco = COCO()
-    coco.dataset = {
-        "images": ground_truth["images"],
-        "categories": ground_truth["categories"],
-        # pycocotools writes into the annotations, and an id of 0 would never match: both stay in here.
-        "annotations": [{**annotation, "id": i} for i, annotation in enumerate(annotations, start=1)],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
-
-
-def run(
-    truth: COCO, found: COCO, iou_type: IouType, ranges: Mapping[str, tuple[float, float]] | None = None
-) -> COCOeval:
-    """Matches and accumulates. `ranges` takes the place of COCO's areas: name to lowest and highest."""
-    evaluation = COCOeval(truth, found, iouType=iou_type)
-    if ranges is not None:
-        evaluation.params.areaRngLbl = list(ranges)
-        evaluation.params.areaRng = [list(limits) for limits in ranges.values()]
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation
-
-
-def truth_rows(ground_truth: dict[str, Any], iou_type: IouType) -> Rows:
-    """The objects as pycocotools is to see them."""
-    annotations: Rows = ground_truth["annotations"]
-    if iou_type == "bbox":
-        return annotations
-    return [one if one.get("segmentation") else {**one, **_without_mask(one["bbox"])} for one in annotations]
-
-
-def result_rows(ground_truth: dict[str, Any], detections: Rows, iou_type: IouType) -> Rows:
-    """What COCO.loadRes makes of results, which refuses an empty list.
-
-    Where a result has both box and mask, loadRes would measure the mask's size by its box; here it is the
-    mask's own, as detectron2 does by leaving the box out.
-    """
-    known = {image["id"] for image in ground_truth["images"]}
-    rows: Rows = []
-    for detection in detections:
-        image = detection["image_id"]
-        if image not in known:
-            raise ValueError(f"detection on image {image}, which the ground truth lacks")
-        row = {**detection, "iscrowd": 0}
-        if iou_type == "segm" or not detection.get("bbox"):
-            if not detection.get("segmentation"):
-                raise ValueError(f"detection on image {image} has no {iou_type} to compare")
-            row["segmentation"] = compressed(detection["segmentation"])
-            row["area"] = float(masks.area(row["segmentation"]))
-            row["bbox"] = box_of_mask(row["segmentation"])
-        if iou_type == "bbox":
-            row["area"] = row["bbox"][2] * row["bbox"][3]
-        rows.append(row)
-    return rows
-
-
-def compressed(rle: dict[str, Any]) -> dict[str, Any]:
-    """COCO run lengths, given as a list or as a string, in pycocotools' form."""
-    if isinstance(rle["counts"], list):
-        height, width = rle["size"]
-        return dict(masks.frPyObjects(rle, height, width))
-    return rle
-
-
-def box_of_mask(rle: dict[str, Any]) -> list[float]:
-    """The box xywh around COCO run lengths."""
-    box: list[float] = masks.toBbox(compressed(rle)).tolist()
-    return box
 
 
 def mean_precision(precision: Any) -> float | None:
@@ -229,40 +159,38 @@ def mean_precision(precision: Any) -> float | None:
     return float(np.mean(valid)) if valid.size else None
 
 
-def or_null(value: float) -> float | None:
-    """pycocotools' -1 as null."""
-    return None if value < 0 else float(value)
+def _metric(evaluation: Evaluation, name: str) -> float | None:
+    """By its name: AP75 is at an IoU of 0.75, AR10 of 10 detections, AP_small of small objects."""
+    kind, which, area = name[:2], name[2:].split("_")[0], name.partition("_")[2] or "all"
+    a = evaluation.ranges.index(area)
+    if kind == "AR":
+        return mean_precision(evaluation.arrays.recall[:, :, a, MOST.index(int(which or MOST[-1]))])
+    levels = slice(None) if not which else {"50": 0, "75": 5}[which]
+    return mean_precision(evaluation.arrays.precision[levels, :, :, a, -1])
 
 
-def _without_mask(box: Sequence[float]) -> dict[str, Any]:
-    """An object that cannot be judged by its mask: its box, with an area beyond all ranges, so ignored."""
-    x, y, width, height = box
-    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
-    return {"segmentation": [corners], "area": -1.0}
-
-
-def _per_class(ground_truth: dict[str, Any], evaluation: COCOeval) -> list[ClassMetrics]:
+def _per_class(ground_truth: dict[str, Any], evaluation: Evaluation) -> list[ClassMetrics]:
     boxes: dict[int, int] = {}
     for annotation in ground_truth["annotations"]:
         if not annotation.get("iscrowd", 0):
             boxes[annotation["category_id"]] = boxes.get(annotation["category_id"], 0) + 1
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     # (IoU, recall, class) at all areas, 100 detections
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    precision = evaluation.arrays.precision[:, :, :, 0, -1]
     return [
         ClassMetrics(
-            id=int(class_id),
+            id=class_id,
             name=names[class_id],
             AP=mean_precision(precision[:, :, k]),
             AP50=mean_precision(precision[0, :, k]),
             boxes=boxes.get(class_id, 0),
         )
-        for k, class_id in enumerate(evaluation.params.catIds)
+        for k, class_id in enumerate(evaluation.class_ids.tolist())
     ]
 
 
 def _best_threshold(found: ClassMatches) -> float:
-    """From pycocotools' own matches at IoU 0.5, objects of every size, 100 detections per class and image."""
+    """From the matches at IoU 0.5, objects of every size, 100 detections per class and image."""
     if not found.hits.any():
         return 0.5
     order = np.argsort(-found.scores, kind="stable")

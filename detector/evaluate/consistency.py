@@ -1,14 +1,15 @@
 """Does a box's score tell how well the box is placed? The paper's own subject."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.cocoeval import COCOeval
 
-from detector.evaluate import coco
-from detector.evaluate.matches import ClassMatches, matches, placements, pooled
+from detector.evaluate import coco, evaluators
+from detector.evaluate.columns import Detections, Regions
+from detector.evaluate.evaluation import Comparison, Evaluation
+from detector.evaluate.evaluators import DEFAULT, Evaluator
+from detector.evaluate.matches import ClassMatches, matches, pooled
 
 DETECTIONS_PER_IMAGE = 100
 BINS = 10
@@ -16,7 +17,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Consistency:
-    """Score against IoU, on the detections that pycocotools matches to an object at IoU 0.5.
+    """Score against IoU, on the detections that COCO matches to an object at IoU 0.5.
 
     Numbers are null where they are not defined: a correlation of fewer than two detections or of equal
     values; what takes a score for a probability where scores leave 0 to 1.
@@ -56,14 +57,9 @@ class Limits:
 
 
 def consistency(
-    evaluation: COCOeval,
-    ground_truth: dict[str, Any],
-    detections: list[dict[str, Any]],
-    *,
-    iou_type: coco.IouType = "bbox",
-    limits: Limits | None = None,
+    evaluation: Evaluation, *, limits: Limits | None = None, evaluator: Evaluator = DEFAULT
 ) -> Consistency:
-    """Measures an evaluation made by `coco.evaluation` of these very arguments.
+    """Of an evaluation by `coco.evaluation`.
 
     Of each image the 100 best detections are taken, over all classes; for AP as COCO does, per class.
     """
@@ -82,8 +78,8 @@ def consistency(
         scores, ious, bins=BINS, range=[[lowest, highest], [0.5, 1.0]]
     )
     judged = probabilities and len(scores) > 0
-    ap = coco.mean_precision(evaluation.eval["precision"][:, :, :, 0, -1])
-    ranked = _ap_ranked_by_iou(evaluation, ground_truth, detections, iou_type)
+    ap = coco.mean_precision(evaluation.arrays.precision[:, :, :, 0, -1])
+    ranked = _ap_ranked_by_iou(evaluation, evaluator)
     return Consistency(
         matched=len(scores),
         spearman=spearman(scores, ious),
@@ -135,21 +131,25 @@ def _best_of_each_image(found: ClassMatches) -> NDArray[np.int64]:
     return order[np.arange(len(order)) - first < DETECTIONS_PER_IMAGE]
 
 
-def _ap_ranked_by_iou(
-    evaluation: COCOeval,
-    ground_truth: dict[str, Any],
-    detections: list[dict[str, Any]],
-    iou_type: coco.IouType,
-) -> float | None:
+def _ap_ranked_by_iou(evaluation: Evaluation, evaluator: Evaluator) -> float | None:
     # Only what was among the 100 best of its class and image: what changes is the order, not the choice.
-    rows, ious = placements(evaluation)
-    ranked = [
-        {**detections[row], "score": iou} for row, iou in zip(rows.tolist(), ious.tolist(), strict=True)
-    ]
-    truth = coco.index(ground_truth, coco.truth_rows(ground_truth, iou_type))
-    found = coco.index(ground_truth, coco.result_rows(ground_truth, ranked, iou_type))
-    again = coco.run(truth, found, iou_type, {"all": (0.0, 1e10)})
-    return coco.mean_precision(again.eval["precision"][:, :, :, 0, -1])
+    problem, rows = evaluation.comparison.problem, evaluation.rows
+    found = problem.detections
+    ranked = Detections(
+        found.image_ids[rows],
+        found.category_ids[rows],
+        _taken(found.regions, rows),
+        evaluation.best,
+        found.areas[rows],
+    )
+    again = evaluators.evaluate(
+        Comparison(replace(problem, detections=ranked)), {"all": (0.0, 1e10)}, evaluator
+    )
+    return coco.mean_precision(again.arrays.precision[:, :, :, 0, -1])
+
+
+def _taken(regions: Regions, rows: NDArray[np.int64]) -> Regions:
+    return [regions[row] for row in rows] if isinstance(regions, list) else regions[rows]
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

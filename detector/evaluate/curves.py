@@ -1,13 +1,13 @@
-"""Precision over recall, per class and IoU: pycocotools' own arrays."""
+"""Precision over recall, per class and IoU: COCO's own arrays."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.cocoeval import COCOeval
 
 from detector.evaluate.coco import mean_precision
+from detector.evaluate.evaluation import IOUS, RECALLS, Evaluation
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class Curves:
     per_class: list[ClassCurves]
 
 
-def curves(evaluation: COCOeval, ground_truth: dict[str, Any]) -> Curves:
+def curves(evaluation: Evaluation, ground_truth: dict[str, Any]) -> Curves:
     """The curves of an accumulated evaluation (`coco.evaluation`)."""
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (T, R, K)
-    scores = evaluation.eval["scores"][:, :, :, 0, -1]
+    precision = evaluation.arrays.precision[:, :, :, 0, -1]  # (T, R, K)
+    scores = evaluation.arrays.scores[:, :, :, 0, -1]
     levels = range(len(precision))
     per_class = []
-    for k, class_id in enumerate(evaluation.params.catIds):
+    for k, class_id in enumerate(evaluation.class_ids.tolist()):
         known = bool(np.all(precision[:, :, k] > -1))
         per_class.append(
             ClassCurves(
-                int(class_id),
+                class_id,
                 names[class_id],
                 [mean_precision(precision[t, :, k]) for t in levels],
                 precision[:, :, k] if known else None,
@@ -54,8 +54,8 @@ def curves(evaluation: COCOeval, ground_truth: dict[str, Any]) -> Curves:
             )
         )
     return Curves(
-        np.asarray(evaluation.params.iouThrs),
-        np.asarray(evaluation.params.recThrs),
+        IOUS,
+        RECALLS,
         [mean_precision(precision[t]) for t in levels],
         per_class,
     )

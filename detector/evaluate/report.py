@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from detector.evaluate import coco, results, thresholds, voc
+from detector.evaluate import coco, evaluators, results, thresholds, voc
 from detector.evaluate.confusion import confusion
 from detector.evaluate.consistency import Limits, consistency
 from detector.evaluate.curves import Curves, curves
+from detector.evaluate.evaluators import DEFAULT, Evaluator
 from detector.evaluate.matches import ClassMatches, matches, pooled
 from detector.evaluate.slices import slices
 from detector.evaluate.suppression import suppression
@@ -35,6 +36,7 @@ def full_report(
     curve_ious: Sequence[float] = (0.5, 0.75, 0.9),
     limits: Limits | None = None,
     nms_iou: float = 0.5,
+    evaluator: Evaluator = DEFAULT,
     between_parts: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measures COCO results against a COCO dataset, in every way of this package.
@@ -52,6 +54,7 @@ def full_report(
         curve_ious: IoU thresholds whose precision-recall curves are listed.
         limits: what counts as a high and a low score and IoU.
         nms_iou: see `suppression`.
+        evaluator: who measures; the numbers are the same.
         between_parts: called now and then, so that somebody hears that it goes on.
 
     Numbers are 0 to 1, or null where nothing is there to measure. Raises ResultsInvalid, with all findings,
@@ -61,7 +64,7 @@ def full_report(
         raise ValueError("choose_on and report_on exclude each other")
     ground_truth, detections = results.check(ground_truth, detections)
     between_parts()
-    by_box = coco.evaluation(ground_truth, detections)
+    by_box = coco.evaluation(ground_truth, detections, "bbox", evaluator)
     between_parts()
     box_metrics = coco.summarise(by_box, ground_truth)
     found = matches(by_box, iou_threshold)
@@ -71,6 +74,7 @@ def full_report(
     between_parts()
     report: dict[str, Any] = {
         "format": 1,
+        "evaluator": evaluators.provenance(evaluator),
         "images": len(ground_truth["images"]),
         "objects": len(ground_truth["annotations"]) - crowds,
         "crowds": crowds,
@@ -90,26 +94,26 @@ def full_report(
             "chosen_on": "the same images" if choose_on is report_on is None else "other images",
             "iou_threshold": iou_threshold,
             **_operating_points(
-                _matches(choose_on, iou_threshold) or found,
-                _matches(report_on, iou_threshold) or found,
+                _matches(choose_on, iou_threshold, evaluator) or found,
+                _matches(report_on, iou_threshold, evaluator) or found,
                 precision,
             ),
         },
-        "consistency": asdict(consistency(by_box, ground_truth, detections, limits=limits)),
+        "consistency": asdict(consistency(by_box, limits=limits, evaluator=evaluator)),
         "suppression": None,
-        "slices": [asdict(one) for one in slices(ground_truth, detections, "bbox", between_parts)],
+        "slices": [asdict(one) for one in slices(by_box.comparison, ground_truth, between_parts, evaluator)],
     }
     if has_masks(ground_truth, detections):
         between_parts()
-        by_mask = coco.evaluation(ground_truth, detections, "segm")
+        by_mask = coco.evaluation(ground_truth, detections, "segm", evaluator)
         between_parts()
         report["segm"] = _coco(
             coco.summarise(by_mask, ground_truth), curves(by_mask, ground_truth), curve_ious
         ) | {
-            "consistency": asdict(
-                consistency(by_mask, ground_truth, detections, iou_type="segm", limits=limits)
-            ),
-            "slices": [asdict(one) for one in slices(ground_truth, detections, "segm", between_parts)],
+            "consistency": asdict(consistency(by_mask, limits=limits, evaluator=evaluator)),
+            "slices": [
+                asdict(one) for one in slices(by_mask.comparison, ground_truth, between_parts, evaluator)
+            ],
         }
     if candidates is not None:
         _, candidates = results.check(ground_truth, candidates)
@@ -206,8 +210,12 @@ def _sweep(found: Sequence[ClassMatches]) -> dict[str, Any]:
     }
 
 
-def _matches(split: tuple[Truth, Results] | None, iou_threshold: float) -> list[ClassMatches] | None:
-    return None if split is None else matches(coco.evaluation(*results.check(*split)), iou_threshold)
+def _matches(
+    split: tuple[Truth, Results] | None, iou_threshold: float, evaluator: Evaluator
+) -> list[ClassMatches] | None:
+    if split is None:
+        return None
+    return matches(coco.evaluation(*results.check(*split), evaluator=evaluator), iou_threshold)
 
 
 def _operating_points(

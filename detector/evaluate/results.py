@@ -11,7 +11,7 @@ import msgspec
 from detector.data.masks import checked
 from detector.data.records import Action, Finding, Severity
 from detector.errors import EvaluationTooLarge, ResultsInvalid
-from detector.evaluate.coco import box_of_mask
+from detector.evaluate.columns import box_of_mask
 
 MOST_RESULTS = 1_000_000
 """Comparing so many takes some 5 GB; 10,000 images at COCO's 100 detections have as many."""

@@ -17,12 +17,13 @@ from detector.data.records import Category
 from detector.errors import DatasetInvalid, EvaluationTooLarge
 from detector.evaluate import coco, results
 from detector.evaluate.by_image import by_image
+from detector.evaluate.evaluators import DEFAULT, Evaluator
 from detector.evaluate.report import full_report
 from detector.events import EventWriter, PhaseEvent, ProgressEvent
 from detector.files import described, write_json, write_json_lines
 
 MOST_CLASSES = 2000
-"""pycocotools keeps 0.2 MB of a class, and a confusion matrix grows with their square."""
+"""COCO's arrays are 0.2 MB of a class, and a confusion matrix grows with their square."""
 
 _PROGRESS_SECONDS = 0.25
 
@@ -37,6 +38,8 @@ class Wishes:
     """What the second kind of operating point must reach."""
     voc_inclusive: bool = False
     """See `voc.evaluate`."""
+    evaluator: Evaluator = DEFAULT
+    """Who measures."""
 
 
 class Course:
@@ -121,6 +124,7 @@ def write_run(
         score_threshold=wishes.score_threshold,
         precision=wishes.precision,
         voc_inclusive=wishes.voc_inclusive,
+        evaluator=wishes.evaluator,
         between_parts=alive,
     )
     report["warnings"] = list(warnings)
@@ -130,7 +134,8 @@ def write_run(
     write_json(folder / "ground_truth.json", ground_truth)
     if keep_detections:
         write_json(folder / "detections.json", detections)
-    write_json_lines(folder / "images.jsonl", by_image(coco.evaluation(truth, found), truth, found))
+    matched = coco.evaluation(truth, found, evaluator=wishes.evaluator)
+    write_json_lines(folder / "images.jsonl", by_image(matched, truth, found))
     alive()
     result = {
         "split": split,

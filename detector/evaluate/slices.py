@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from detector.evaluate import coco
+from detector.evaluate import coco, evaluators
+from detector.evaluate.columns import Problem, boxes_of
+from detector.evaluate.evaluation import Comparison
+from detector.evaluate.evaluators import DEFAULT, Evaluator
 from detector.evaluate.overlap import corners, covered, iou
 
-_EVERYWHERE = math.nan  # lies below no limit and above none, so pycocotools never ignores it
 _NOWHERE = -1.0  # below all ranges
 
 
@@ -41,47 +44,37 @@ class _Group:
     name: str
     edges: tuple[float, ...]
     names: tuple[str, ...]
-    objects: list[float]  # the property of each annotation
-    detections: list[float] | None = None  # None: no property of detections
+    objects: ArrayLike  # the property of each annotation
+    detections: NDArray[np.float64] | None = None  # None: no property of detections
 
 
 def slices(
+    comparison: Comparison,
     ground_truth: dict[str, Any],
-    detections: list[dict[str, Any]],
-    iou_type: coco.IouType = "bbox",
     between_groups: Callable[[], None] = lambda: None,
+    evaluator: Evaluator = DEFAULT,
 ) -> list[Slice]:
-    """AP in slices of COCO results against a COCO dataset.
+    """AP in slices of what is compared (an evaluation's `comparison`, of this dataset).
 
     Groups: `size` (COCO's areas); `elongation` (longer side by shorter side of the box); `fill` (area by area
     of the box, of objects with a mask); `overlap` (greatest IoU with the box of another object, of any class,
     crowds apart); `crowd` (whether the box meets that of a crowd); `occluded`, `truncated`, `difficult` as
     annotated. The last five are left out where no object, or every object, has the property.
     """
-    truth_rows = coco.truth_rows(ground_truth, iou_type)
-    found_rows = coco.result_rows(ground_truth, detections, iou_type)
-    crowd = np.array([bool(one.get("iscrowd")) for one in truth_rows], bool)
+    problem = comparison.problem
+    crowd, areas = problem.objects.crowds, problem.objects.areas
     cut: list[Slice] = []
-    for group in _groups(truth_rows, found_rows, crowd):
+    for group in _groups(ground_truth["annotations"], problem):
         between_groups()
         ranges = _ranges(group)
         # What has no region to compare is ignored in every slice.
-        properties = [
-            value if row["area"] >= 0 else _NOWHERE
-            for row, value in zip(truth_rows, group.objects, strict=True)
-        ]
-        truth = coco.index(
-            ground_truth,
-            [{**row, "area": value} for row, value in zip(truth_rows, properties, strict=True)],
-        )
-        values = group.detections or [_EVERYWHERE] * len(found_rows)
-        found = coco.index(
-            ground_truth, [{**row, "area": value} for row, value in zip(found_rows, values, strict=True)]
-        )
-        evaluation = coco.run(truth, found, iou_type, ranges)
-        objects = np.array(properties)[~crowd]
+        properties = np.where(areas >= 0, np.array(group.objects, np.float64), _NOWHERE)
+        arrays = evaluators.evaluate(
+            comparison.with_areas(properties, group.detections), ranges, evaluator
+        ).arrays
+        objects = properties[~crowd]
         for k, (name, (low, high)) in enumerate(ranges.items()):
-            precision = evaluation.eval["precision"][:, :, :, k, -1]
+            precision = arrays.precision[:, :, :, k, -1]
             cut.append(
                 Slice(
                     group.name,
@@ -92,31 +85,28 @@ def slices(
                     coco.mean_precision(precision),
                     coco.mean_precision(precision[0]),
                     coco.mean_precision(precision[5]),
-                    coco.mean_precision(evaluation.eval["recall"][:, :, k, -1]),
+                    coco.mean_precision(arrays.recall[:, :, k, -1]),
                 )
             )
     return cut
 
 
-def _groups(
-    truth: Sequence[dict[str, Any]],
-    found: Sequence[dict[str, Any]],
-    crowd: np.ndarray[Any, np.dtype[np.bool_]],
-) -> list[_Group]:
+def _groups(truth: Sequence[dict[str, Any]], problem: Problem) -> list[_Group]:
+    crowd = problem.objects.crowds
     groups = [
         _Group(
             "size",
             (0.0, 32.0**2, 96.0**2, math.inf),
             ("small", "medium", "large"),
-            [one["area"] for one in truth],
-            [one["area"] for one in found],
+            problem.objects.areas,
+            problem.detections.areas,
         ),
         _Group(
             "elongation",
             (1.0, 1.5, 2.0, 3.0, math.inf),
             ("below_1.5", "1.5_to_2", "2_to_3", "above_3"),
-            [_elongation(one) for one in truth],
-            [_elongation(one) for one in found],
+            _elongations([one["bbox"] for one in truth]),
+            _elongations(boxes_of(problem.detections.regions)),
         ),
     ]
     if any(one.get("segmentation") for one in truth):
@@ -144,9 +134,14 @@ def _ranges(group: _Group) -> dict[str, tuple[float, float]]:
     return dict(zip(group.names, edges, strict=True))
 
 
-def _elongation(row: dict[str, Any]) -> float:
-    shorter, longer = sorted(row["bbox"][2:])
-    return longer / shorter if shorter > 0 else math.inf
+def _elongations(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Of boxes (N, 4) xywh."""
+    sides = np.sort(np.asarray(boxes, np.float64).reshape(-1, 4)[:, 2:], axis=1)
+    shorter, longer = sides.T
+    ratios: NDArray[np.float64] = np.divide(
+        longer, shorter, out=np.full(len(sides), np.inf), where=shorter > 0
+    )
+    return ratios
 
 
 def _fill(row: dict[str, Any]) -> float:

@@ -10,7 +10,8 @@ from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detector.evaluate.coco import METRICS, box_of_mask, evaluate
+from detector.evaluate.coco import METRICS, evaluate
+from detector.evaluate.columns import box_of_mask
 from tests.detector.evaluate.builders import Truth, dataset, found, thing
 
 BOX = (100.0, 100.0, 200.0, 200.0)

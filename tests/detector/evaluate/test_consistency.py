@@ -19,7 +19,7 @@ FAR = (300.0, 300.0, 400.0, 400.0)
 
 
 def measure(truth: Truth, detections: Results, limits: Limits | None = None) -> Consistency:
-    return consistency(coco.evaluation(truth, detections), truth, detections, limits=limits)
+    return consistency(coco.evaluation(truth, detections), limits=limits)
 
 
 def placed(*pairs: tuple[float, float]) -> tuple[Truth, Results]:

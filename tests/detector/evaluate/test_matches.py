@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.evaluate import coco
-from detector.evaluate.matches import matches, placements, pooled
+from detector.evaluate.matches import matches, pooled
 from tests.detector.evaluate.builders import Results, Truth, dataset, found, random_case, shifted, thing
 
 BOX = (100.0, 100.0, 200.0, 200.0)
@@ -72,7 +72,7 @@ def test_no_detections_are_empty_arrays() -> None:
     assert (len(everything.scores), everything.objects) == (0, 1)
 
 
-def test_placements_are_the_best_object_of_the_class_whether_matched_or_not() -> None:
+def test_the_best_is_the_best_object_of_the_class_whether_matched_or_not() -> None:
     truth = dataset(thing(0, BOX), thing(0, FAR, 2), thing(1, (0, 0, 300, 300), crowd=1))
     detections = [
         found(0, BOX, 0.5),
@@ -80,8 +80,8 @@ def test_placements_are_the_best_object_of_the_class_whether_matched_or_not() ->
         found(0, FAR, 0.9),  # of the other class
         found(1, BOX, 0.9),  # in the crowd only
     ]
-    rows, ious = placements(coco.evaluation(truth, detections))
-    assert dict(zip(rows.tolist(), np.round(ious, 9).tolist(), strict=True)) == {
+    evaluation = coco.evaluation(truth, detections)
+    assert dict(zip(evaluation.rows.tolist(), np.round(evaluation.best, 9).tolist(), strict=True)) == {
         0: 1.0,
         1: 0.8,
         2: 0.0,

@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from detector.__main__ import main
 from detector.errors import ResultsInvalid
+from detector.evaluate.evaluators import EVALUATORS
 from detector.evaluate.report import full_report
 from tests.detector.evaluate.builders import Results, Truth, dataset, found, random_case, shifted, thing
 
@@ -40,6 +42,7 @@ def test_the_report_has_every_measure(report: dict[str, Any], case: tuple[Truth,
     truth, detections = case
     assert list(report) == [
         "format",
+        "evaluator",
         "images",
         "objects",
         "crowds",
@@ -55,6 +58,7 @@ def test_the_report_has_every_measure(report: dict[str, Any], case: tuple[Truth,
         "suppression",
         "slices",
     ]
+    assert report["evaluator"] == {"name": "harmonicdet", "version": version("harmonicdet")}
     assert (report["images"], report["detections"]) == (12, len(detections))
     assert report["objects"] + report["crowds"] == len(truth["annotations"])
     assert len(report["bbox"]["metrics"]) == 12
@@ -144,6 +148,23 @@ def test_evaluate_measures_any_coco_results(
     assert said["metrics"] == report["bbox"]["metrics"]
     assert [one["id"] for one in said["per_class"]] == [1, 2]
     assert report["operating_points"]["chosen_on"] == "the same images"
+
+
+def test_pycocotools_itself_gives_the_same_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: tuple[Truth, Results]
+) -> None:
+    truth, detections = case
+    arguments = ["--ground-truth", written(tmp_path, "gt.json", truth)]
+    arguments += ["--detections", written(tmp_path, "dets.json", detections)]
+    said, reports = [], []
+    for evaluator in EVALUATORS:
+        report = tmp_path / f"{evaluator}.json"
+        assert main(["evaluate", *arguments, "--report", str(report), "--evaluator", evaluator]) == 0
+        said.append(capsys.readouterr().out)
+        reports.append(json.loads(report.read_text()))
+    assert said[0] == said[1]
+    assert [report.pop("evaluator")["name"] for report in reports] == list(EVALUATORS)
+    assert reports[0] == reports[1]
 
 
 def test_evaluate_chooses_on_another_split_and_follows_candidates(tmp_path: Path) -> None:

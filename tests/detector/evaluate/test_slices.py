@@ -16,7 +16,7 @@ def cut(truth: Truth, detections: Results) -> dict[tuple[str, str], Slice]:
     """By group and name; pycocotools' 1 is a few bits less, so AP is rounded."""
     return {
         (one.group, one.name): replace(one, AP=None if one.AP is None else round(one.AP, 9))
-        for one in slices(truth, detections)
+        for one in slices(coco.evaluation(truth, detections).comparison, truth)
     }
 
 
@@ -123,7 +123,8 @@ def test_an_object_without_a_mask_is_in_no_slice_of_masks() -> None:
     rle = {"size": [480, 640], "counts": [100, 50, 640 * 480 - 150]}
     truth = dataset(thing(0, (0, 100, 1, 150), segmentation=rle), thing(1, (0, 0, 1, 60)))
     detection = found(0, (0, 100, 1, 150), 0.9) | {"segmentation": rle}
-    found_ = {(one.group, one.name): one for one in slices(truth, [detection], "segm")}
+    by_mask = coco.evaluation(truth, [detection], "segm").comparison
+    found_ = {(one.group, one.name): one for one in slices(by_mask, truth)}
     slender = found_["elongation", "above_3"]
     assert slender.objects == 1
     assert slender.AR100 == 1.0
@@ -156,7 +157,7 @@ def test_the_slices_of_a_group_share_out_the_objects(seed: int) -> None:
     truth, detections = random_case(seed)
     plain = sum(not one["iscrowd"] for one in truth["annotations"])
     groups: dict[str, int] = {}
-    for one in slices(truth, detections):
+    for one in slices(coco.evaluation(truth, detections).comparison, truth):
         groups[one.group] = groups.get(one.group, 0) + one.objects
     assert set(groups.values()) == {plain}
     assert {"size", "elongation", "overlap"} <= groups.keys()
