@@ -371,11 +371,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     started = time.monotonic()
     register()
+    # Uploads that chance begins are never ended, and webhooks go to a receiver on this machine.
+    most, here = str(options.requests), "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
-            SeededApi(folder / "guarded", require_keys=True, webhooks_allow_private="1") as guarded,
-            SeededApi(folder / "opened", webhooks_allow_private="1") as opened,
+            SeededApi(
+                folder / "guarded", require_keys=True, uploads_limit=most, webhooks_allow_private=here
+            ) as guarded,
+            SeededApi(folder / "opened", uploads_limit=most, webhooks_allow_private=here) as opened,
         ):
             findings = run(
                 guarded,
