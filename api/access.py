@@ -5,8 +5,10 @@ without is answered 401, a key without the scope 403, and what belongs to anothe
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from api.errors import Refusal
+from store.glance import KeyGlance
 from store.keys import Scope
 from store.tables import DEFAULT_PROJECT, Key
 
@@ -36,11 +38,11 @@ class ScopeMissing(Refusal):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. `key` is None where keys are not required and none was shown."""
+    """Who asks. `key_id` is None where keys are not required and none was shown."""
 
     project_id: str
     scopes: frozenset[Scope]
-    key: Key | None = None
+    key_id: str | None = None
 
     @property
     def is_operator(self) -> bool:
@@ -134,9 +136,14 @@ SCOPES: dict[str, Scope] = {
 }
 
 
-def caller_of(key: Key) -> Caller:
+def caller_of(key: Key | KeyGlance) -> Caller:
     """Who shows this key."""
-    return Caller(key.project_id, frozenset(Scope(scope) for scope in key.scopes), key)
+    return Caller(key.project_id, _allowed(tuple(key.scopes)), key.id)
+
+
+@lru_cache(maxsize=64)
+def _allowed(scopes: tuple[str, ...]) -> frozenset[Scope]:
+    return frozenset(Scope(scope) for scope in scopes)
 
 
 def check(caller: Caller, operation: str) -> None:

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from api import errors, idempotency, openapi
 from api.dependencies import ADMITTED
 from api.middleware import Authentication, BodyLimit, RequestContext
+from api.polling import Polling
 from api.routes import (
     architectures,
     dataset_images,
@@ -49,7 +50,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with opened(settings) as services:
             app.state.services = services
-            yield
+            try:
+                yield
+            finally:
+                await services.glances.close()
 
     app = FastAPI(
         title="HarmonicDet",
@@ -65,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     errors.register(app)
     idempotency.register(app)
+    app.add_middleware(Polling)
     app.add_middleware(BodyLimit, limit=settings.body_limit_bytes, streaming=_STREAMING)
     app.add_middleware(Authentication)
     app.add_middleware(RequestContext)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from api.errors import NotAcceptable, PreconditionFailed, RangeNotSatisfiable
 from api.openapi import Responses, header
 
+CACHING = "private, no-cache"  # ask each time whether it has changed
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 
 
@@ -60,14 +61,18 @@ def etag_of(content: bytes) -> str:
 
 def unchanged(request: Request, etag: str) -> bool:
     """Whether If-None-Match names `etag` (compared weakly, RFC 9110) or is `*`."""
-    given = request.headers.get("if-none-match", "")
+    return names(request.headers.get("if-none-match", ""), etag)
+
+
+def names(given: str, etag: str) -> bool:
+    """Whether `given`, the value of If-None-Match, means this `etag`."""
     known = {part.strip().removeprefix("W/") for part in given.split(",")}
     return "*" in known or etag.removeprefix("W/") in known
 
 
 def fresh(request: Request, content: bytes, media_type: str = "application/json") -> Response:
     """`content` with its ETag, or 304 without it when the client has it already."""
-    headers = {"ETag": etag_of(content), "Cache-Control": "private, no-cache"}
+    headers = {"ETag": etag_of(content), "Cache-Control": CACHING}
     if unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
     return Response(content, 200, headers, media_type)

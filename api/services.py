@@ -22,6 +22,7 @@ from detector.data.catalogue import Catalogue
 from store.blobs import Blobs, open_blobs
 from store.caretaker import Caretaker
 from store.errors import SettingsInvalid, Unavailable
+from store.glance import Glances, glances
 from store.queue import Hints
 from store.sessions import Database, is_current
 from store.uploads import Parts
@@ -37,6 +38,7 @@ class Services:
 
     settings: Settings
     database: Database
+    glances: Glances
     blobs: Blobs
     parts: Parts
     catalogues: Kept[Catalogue]
@@ -83,6 +85,7 @@ def opened(settings: Settings) -> Iterator[Services]:
         yield Services(
             settings,
             database,
+            glances(database),
             blobs,
             Parts(Path(settings.blobs)),
             kept.catalogues(blobs),

@@ -5,19 +5,20 @@ own secret is compared in constant time, so that neither a copy of the database 
 tells anything about a key.
 """
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from store.clock import database_now
 from store.errors import KeyNotFound
+from store.glance import KeyGlance
 from store.ids import new_id
 from store.paging import Order, Page, page
 from store.tables import Key
@@ -25,6 +26,7 @@ from store.tables import Key
 _MARK = "hd_"
 _PREFIX_BYTES = 5  # 40 bits find a row; they are no part of the secret
 _SECRET_BYTES = 32
+RowT = TypeVar("RowT", Key, KeyGlance)
 
 
 class Scope(StrEnum):
@@ -78,8 +80,8 @@ def create(
 
 def authenticate(session: Session, *, secret: bytes, text: str) -> Key | None:
     """The row of this key; None when there is no such key, or it has expired or was revoked."""
-    prefix = "_".join(text.split("_", 2)[:2])
-    if len(text) > 200 or not text.isascii():
+    prefix = prefix_of(text)
+    if prefix is None:
         return None
     row = session.scalar(
         select(Key).where(
@@ -88,6 +90,16 @@ def authenticate(session: Session, *, secret: bytes, text: str) -> Key | None:
             or_(Key.expires_at.is_(None), Key.expires_at > database_now()),
         )
     )
+    return recognised(row, secret=secret, text=text)
+
+
+def prefix_of(text: str) -> str | None:
+    """What finds the row of this key; None for what can be no key."""
+    return "_".join(text.split("_", 2)[:2]) if len(text) <= 200 and text.isascii() else None
+
+
+def recognised(row: RowT | None, *, secret: bytes, text: str) -> RowT | None:
+    """The valid row that the prefix has found, if it is the key's whose text this is."""
     # An unknown prefix costs the same as a wrong secret.
     known = row.digest if row is not None else "0" * 64
     return row if hmac.compare_digest(_digest(secret, text), known) else None
@@ -117,4 +129,4 @@ def revoke(session: Session, project_id: str, key_id: str) -> Key:
 
 
 def _digest(secret: bytes, text: str) -> str:
-    return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret, text.encode(), "sha256").hex()

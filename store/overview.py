@@ -1,12 +1,24 @@
-"""What a reader of a job wants beside its row: its place in the queue, its model, the head of its metrics."""
+"""What a reader of a job wants beside its row: its place in the queue, its model, the head of its metrics.
+
+`store.glance` asks for the same in one statement: what changes here changes there.
+"""
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store import jobs
 from store.tables import TRAINING_STEPS, Evaluation, Job, JobKind, JobMetric, JobStatus, Model
+
+
+class Point(NamedTuple):
+    """The metrics of one step; the names are those of `store.tables.JobMetric`."""
+
+    step: int
+    epoch: float
+    metrics: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -17,9 +29,9 @@ class Overview:
     waiting_for: str | None
     model_id: str | None
     evaluation_id: str | None
-    best: JobMetric | None
-    last: JobMetric | None
-    train: JobMetric | None
+    best: JobMetric | Point | None
+    last: JobMetric | Point | None
+    train: JobMetric | Point | None
 
 
 def overview(session: Session, job: Job) -> Overview:
@@ -28,7 +40,9 @@ def overview(session: Session, job: Job) -> Overview:
     started = trains and job.attempt > 0
     measured = select(JobMetric).where(JobMetric.job_id == job.id, JobMetric.split != TRAINING_STEPS)
     steps = select(JobMetric).where(JobMetric.job_id == job.id, JobMetric.split == TRAINING_STEPS)
-    best = measured.order_by(JobMetric.metrics["AP"].as_float().desc().nulls_last(), JobMetric.step)
+    ap = JobMetric.metrics["AP"].as_float()
+    best = measured.order_by(ap.desc().nulls_last(), JobMetric.step, JobMetric.split)
+    last = measured.order_by(JobMetric.step.desc(), JobMetric.split.desc())
     return Overview(
         queue_position=jobs.queue_position(session, job),
         waiting_for=jobs.waiting_for(session, job),
@@ -39,6 +53,6 @@ def overview(session: Session, job: Job) -> Overview:
         if job.kind is JobKind.EVALUATE or (trains and job.status is JobStatus.SUCCEEDED)
         else None,
         best=session.scalar(best.limit(1)) if started else None,
-        last=session.scalar(measured.order_by(JobMetric.step.desc()).limit(1)) if started else None,
+        last=session.scalar(last.limit(1)) if started else None,
         train=session.scalar(steps.order_by(JobMetric.step.desc()).limit(1)) if started else None,
     )

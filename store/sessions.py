@@ -34,6 +34,19 @@ TRY_AGAIN = frozenset({"40001", "40P01", "55P03", "53100"})
 GONE = frozenset({"08000", "08001", "08003", "08004", "08006", "57P01", "57P02", "57P03", "53300"})
 
 
+# Of every connection to PostgreSQL.
+POSTGRESQL_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "application_name": "harmonicdet",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # ms; a partition shows as an error, not as silence
+    # A frozen process must not hold the lock of its job's row for ever.
+    "options": "-c idle_in_transaction_session_timeout=20s -c lock_timeout=10s -c statement_timeout=60s",
+}
+
+
 class Database:
     """The database at `url`: short write transactions, and reads on an engine that cannot write.
 
@@ -163,17 +176,7 @@ def _postgresql_engine(url: URL) -> Engine:
         pool_size=5,
         max_overflow=20,
         pool_timeout=10,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": "harmonicdet",
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,  # ms; a partition shows as an error, not as silence
-            # A frozen process must not hold the lock of its job's row for ever.
-            "options": "-c idle_in_transaction_session_timeout=20s"
-            " -c lock_timeout=10s -c statement_timeout=60s",
-        },
+        connect_args=POSTGRESQL_ARGUMENTS,
     )
 
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -215,6 +216,7 @@ class Job(Base):
         Index("ix_job_project_id_id", "project_id", "id"),
         Index("ix_job_status_queue_not_before", "status", "queue", "not_before"),
         Index("ix_job_status_lease_until", "status", "lease_until"),
+        Index("ix_job_status_queue_priority_id", "status", "queue", "priority", "id"),
         CheckConstraint("token >= attempt", name="token_covers_attempt"),
     )
 
@@ -283,6 +285,18 @@ class JobMetric(Base):
     """The metrics of one step: `{"loss": …, "lr": …}` of training, `{"AP": …}` of an evaluation."""
 
     __tablename__ = "job_metric"
+    # There is one more, `ix_job_metric_best`, in the order of AP: SQLAlchemy has no word for it on both
+    # databases, so that only the migrations know it.
+    __table_args__ = (
+        Index(
+            "ix_job_metric_last",
+            "job_id",
+            "step",
+            "split",
+            sqlite_where=text("split <> 'train'"),
+            postgresql_where=text("split <> 'train'"),
+        ),
+    )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
     # "train" for training steps, else the split measured

@@ -20,7 +20,8 @@ from api.schemas.common import (
 from api.schemas.evaluations import EvaluationCreate
 from api.schemas.plans import DISK_EXAMPLE, WARNINGS_EXAMPLE, DiskView, PlanWarning
 from detector.config import TrainConfig
-from store.overview import Overview
+from store.glance import JobGlance
+from store.overview import Overview, Point
 from store.tables import (
     MAX_ATTEMPTS,
     Artifact,
@@ -152,7 +153,7 @@ class JobMetricsView(Shape):
         return cls.model_validate({"best": best, "last": last or None})
 
 
-def _when(row: JobMetric) -> dict[str, Any]:
+def _when(row: JobMetric | Point) -> dict[str, Any]:
     return {"step": row.step, "epoch": row.epoch}
 
 
@@ -623,7 +624,7 @@ class MetricList(NumberedListView[MetricView]):
     )
 
 
-def view(row: Job, found: Overview) -> JobView:
+def view(row: Job | JobGlance, found: Overview) -> JobView:
     """The job as it goes out."""
     return JobView.model_validate(
         {

@@ -137,7 +137,7 @@ class MeView(Shape):
         return cls(
             project=ProjectView(id=project.id, name=project.name),
             scopes=sorted(caller.scopes),
-            key_id=None if caller.key is None else caller.key.id,
+            key_id=caller.key_id,
             quotas=QuotasView(**vars(quotas)),
             usage=UsageView(bytes=used.total, **vars(used)),
         )
