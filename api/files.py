@@ -1,7 +1,7 @@
 """A stored file as an answer: whole or in part, known by its SHA-256."""
 
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
@@ -12,10 +12,13 @@ from store.blobs import Blobs
 
 _CHUNK = 1 << 20
 
+# Of its own media type: networks are bytes, what is written about them is JSON, or a line of JSON per image.
+_CONTENT: dict[str, Any] = {"application/octet-stream": {"schema": BINARY}, "*/*": {"schema": {}}}
+
 RESPONSES: Responses = {
     200: {
-        "description": "The whole file.",
-        "content": {"application/octet-stream": {"schema": BINARY}},
+        "description": "The whole file, as its `media_type` says.",
+        "content": _CONTENT,
         "headers": {
             **header("ETag", "The file's SHA-256."),
             **header("Repr-Digest", "The file's SHA-256 (RFC 9530)."),
@@ -24,7 +27,7 @@ RESPONSES: Responses = {
     },
     206: {
         "description": "The part asked for in Range.",
-        "content": {"application/octet-stream": {"schema": BINARY}},
+        "content": _CONTENT,
         "headers": header("Content-Range", "Which part of how much."),
     },
     304: {"description": "The file is the one named in If-None-Match."},
