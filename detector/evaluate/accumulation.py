@@ -90,18 +90,17 @@ def accumulate(seen: Seen, ranges: Sequence[InRange], recalls: Floats, most: Seq
 
 def _ranked(seen: Seen, most: int) -> Ranked:
     rows = seen.by_score[seen.ranks[seen.by_score] < most]
-    places = np.full(len(seen.ranks), len(rows))
-    places[rows] = np.arange(len(rows))
-    who = np.argsort(places[seen.contenders])
-    contenders = places[seen.contenders[who]]
-    left = np.searchsorted(contenders, len(rows))  # the rest is beyond `most`
-    return Ranked(rows, seen.classes[rows], seen.scores[rows], contenders[:left], who[:left])
+    who = np.full(len(seen.ranks), -1)
+    who[seen.contenders] = np.arange(len(seen.contenders))
+    who = who[rows]
+    contenders = np.flatnonzero(who >= 0)
+    return Ranked(rows, seen.classes[rows], seen.scores[rows], contenders, who[contenders])
 
 
 def _setting(seen: Ranked, one: InRange, recalls: Floats) -> tuple[Floats, Floats, Floats]:
     """Precision (T, R, K), recall (T, K) and scores (T, R, K) of one range and number of detections."""
     where, levels, classes, contenders = seen.contenders, len(one.hits), len(one.objects), len(seen.who)
-    right, inside = one.hits[:, seen.who], one.inside[seen.rows]
+    right, inside = one.hits.take(seen.who, axis=1), one.inside[seen.rows]
     hits = np.flatnonzero(right)  # by IoU, then class, then score
     t, c = np.divmod(hits, max(contenders, 1))
     k = seen.classes[where[c]]
@@ -113,7 +112,7 @@ def _setting(seen: Ranked, one: InRange, recalls: Floats) -> tuple[Floats, Float
     starts = np.searchsorted(seen.classes, np.arange(classes + 1))
     counted = np.append(0, np.cumsum(inside))
     changed = np.zeros((levels, contenders + 1), np.int32)
-    change = one.matched[:, seen.who] * (right.view(np.int8) - inside[where])
+    change = one.matched.take(seen.who, axis=1) * (right.view(np.int8) - inside[where])
     np.cumsum(change, axis=1, out=changed[:, 1:])
     own = np.searchsorted(where, starts)  # the contenders before each class
     of = counted[where[c] + 1] - counted[starts[k]] + changed[t, c + 1] - changed[t, own[k]]

@@ -1,5 +1,6 @@
 """COCO's detection metrics, to the last bit as pycocotools computes them, which is the record."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -170,10 +171,8 @@ def _metric(evaluation: Evaluation, name: str) -> float | None:
 
 
 def _per_class(ground_truth: dict[str, Any], evaluation: Evaluation) -> list[ClassMetrics]:
-    boxes: dict[int, int] = {}
-    for annotation in ground_truth["annotations"]:
-        if not annotation.get("iscrowd", 0):
-            boxes[annotation["category_id"]] = boxes.get(annotation["category_id"], 0) + 1
+    objects = evaluation.comparison.problem.objects
+    boxes = Counter(objects.category_ids[~objects.crowds].tolist())
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
     # (IoU, recall, class) at all areas, 100 detections
     precision = evaluation.arrays.precision[:, :, :, 0, -1]
@@ -183,7 +182,7 @@ def _per_class(ground_truth: dict[str, Any], evaluation: Evaluation) -> list[Cla
             name=names[class_id],
             AP=mean_precision(precision[:, :, k]),
             AP50=mean_precision(precision[0, :, k]),
-            boxes=boxes.get(class_id, 0),
+            boxes=boxes[class_id],
         )
         for k, class_id in enumerate(evaluation.class_ids.tolist())
     ]

@@ -120,7 +120,7 @@ def objects_of(annotations: Rows, images: Rows, iou_type: IouType) -> Objects:
         _integers(annotations, "category_id"),
         regions,
         areas,
-        np.fromiter((bool(one.get("iscrowd", 0)) for one in annotations), bool, len(annotations)),
+        np.array([one.get("iscrowd", 0) for one in annotations], bool),
     )
 
 
