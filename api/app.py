@@ -53,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             try:
                 yield
             finally:
+                await services.following.close()
                 await services.glances.close()
 
     app = FastAPI(

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.exc import OperationalError
 
 from api import kept
+from api.following import Following
 from api.inference.cache import ModelCache
 from api.inference.load import load
 from api.inference.pool import BoundedPool
@@ -49,6 +50,7 @@ class Services:
     models: ModelCache[tuple[str, str]]  # by project and id
     predictions: BoundedPool
     streams: Streams
+    following: Following
     rates: Rates
     keys_required: bool
     secret: bytes | None = field(repr=False)
@@ -79,6 +81,7 @@ def opened(settings: Settings) -> Iterator[Services]:
         pictures = BoundedPool(_PICTURE_THREADS, _PICTURES_WAITING)
         stack.callback(pictures.close)
         streams = Streams(settings.event_streams_limit)
+        following = Following(database, settings.event_poll_seconds)
         postman = Postman(database, allow_private=settings.webhooks_allow_private)
         postman.start()
         stack.callback(postman.stop)
@@ -96,6 +99,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             models,
             predictions,
             streams,
+            following,
             Rates(settings.rate_limit),
             keys_required=keys_required(settings),
             secret=_secret(settings),

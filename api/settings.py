@@ -83,7 +83,7 @@ class Settings(StoreSettings):
     event_streams_limit: int = Field(100, ge=1)
     """Event streams open at the same time; one more is answered 503."""
     event_poll_seconds: float = Field(0.5, gt=0)
-    """How often a stream looks for new events of its job."""
+    """How often the events of all jobs that are followed are looked for."""
 
 
 class ListenRefused(Exception):

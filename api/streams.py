@@ -1,15 +1,13 @@
 """The events of a job as Server-Sent Events: everything after a given number, then each as it happens."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from anyio import to_thread
-from fastapi.sse import format_sse_event
 
 from api.errors import Overloaded
+from api.following import Behind, Channel, Following, told
 from api.schemas.jobs import EventView
 from store import jobs
 from store.sessions import Database
@@ -21,7 +19,7 @@ _KEEP_ALIVE_SECONDS = 15.0
 
 
 class Streams:
-    """Counts the streams that are open, for each asks the database again and again."""
+    """Counts the streams that are open, for each holds a connection and a little memory."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -68,23 +66,41 @@ def read_events(
 
 
 async def event_stream(
-    read: Callable[[int], EventPage], first: EventPage, after: int, *, poll_seconds: float, streams: Streams
+    read: Callable[[int], EventPage],
+    first: EventPage,
+    after: int,
+    *,
+    job_id: str,
+    following: Following,
+    streams: Streams,
 ) -> AsyncIterator[bytes]:
-    """The stream: `first` is what `read(after)` has given. Ends after the event that ended the job."""
-    with streams.counted():
+    """The stream: `first` is what `read(after)` has given. Ends after the event that ended the job.
+
+    It reads for itself until it has caught up, and again when its client was slow; in between it is told.
+    """
+    with streams.counted(), ExitStack() as stack:
+        channel: Channel | None = None
         page = first
-        spoke_at = time.monotonic()
         while True:
             for event in page.events:
                 after = event.id
-                yield format_sse_event(data_str=event.model_dump_json(), event=event.type, id=str(event.id))
-                spoke_at = time.monotonic()
+                yield told(event).chunk
             if page.over:
                 return
             if not page.has_more:
-                if time.monotonic() - spoke_at > _KEEP_ALIVE_SECONDS:
-                    # Proxies close what is silent, and that a client has gone shows when it is written to.
-                    yield b": still here\n\n"
-                    spoke_at = time.monotonic()
-                await asyncio.sleep(poll_seconds)
+                if channel is None:
+                    channel = following.join(job_id, after)
+                    stack.callback(following.leave, job_id, channel)
+                with suppress(Behind):
+                    while True:
+                        events, over = channel.after(after)
+                        for one in events:
+                            after = one.number
+                            yield one.chunk
+                        if over and after >= channel.known:
+                            return
+                        # Proxies close what is silent, and that a client has gone shows when it is
+                        # written to.
+                        if after >= channel.known and not await channel.changes(_KEEP_ALIVE_SECONDS):
+                            yield b": still here\n\n"
             page = await to_thread.run_sync(read, after)

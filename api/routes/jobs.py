@@ -339,7 +339,7 @@ async def get_job_events(
     if page.over and not page.events:
         return Response(status_code=204)  # tells an EventSource not to connect again
     chunks = streams.event_stream(
-        read, page, start, poll_seconds=services.settings.event_poll_seconds, streams=services.streams
+        read, page, start, job_id=job_id, following=services.following, streams=services.streams
     )
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(chunks, headers=headers, media_type=streams.MEDIA_TYPE)
