@@ -108,10 +108,14 @@ def objects_of(annotations: Rows, images: Rows, iou_type: IouType) -> Objects:
     areas = _floats(annotations, itemgetter("area"))
     regions: Regions = boxes
     if iou_type == "segm":
-        sizes = {one["id"]: (one["height"], one["width"]) for one in images if "height" in one}
+        sizes: dict[int, tuple[Any, Any]] = {
+            one["id"]: (one.get("height"), one.get("width")) for one in images
+        }
         masked = [bool(one.get("segmentation")) for one in annotations]
         regions = [
-            run_lengths_of(one["segmentation"] if has else [_outline(one["bbox"])], *sizes[one["image_id"]])
+            run_lengths_of(one["segmentation"], *sizes[one["image_id"]])
+            if has
+            else _outline(one["bbox"], *sizes[one["image_id"]])
             for one, has in zip(annotations, masked, strict=True)
         ]
         areas[~np.array(masked, bool)] = -1.0
@@ -178,9 +182,12 @@ def _given(result: Mapping[str, Any], key: str, wanted: IouType) -> Any:
     return result[key]
 
 
-def _outline(box: Sequence[float]) -> list[float]:
-    x, y, width, height = box
-    return [x, y, x + width, y, x + width, y + height, x, y + height]
+def _outline(box: Sequence[float], height: Any, width: Any) -> dict[str, Any]:
+    """A box as a mask. On an image of unknown size, where no mask is to be compared, it is one pixel."""
+    if type(height) is not int or type(width) is not int or height < 1 or width < 1:
+        height = width = 1
+    x, y, w, h = box
+    return run_lengths_of([[x, y, x + w, y, x + w, y + h, x, y + h]], height, width)
 
 
 def _integers(rows: Rows, key: str) -> NDArray[np.int64]:

@@ -64,6 +64,12 @@ def test_an_object_without_a_mask_is_ignored_where_masks_are_compared() -> None:
     assert [measured["AP"], measured["AR100"]] == pytest.approx([1.0, 1.0])
 
 
+def test_an_object_without_a_mask_may_be_on_an_image_without_a_size() -> None:
+    truth = dataset(thing(0, BOX, segmentation=SQUARE), thing(1, BOX))
+    truth["images"][1] = {"id": 1, "width": None}
+    assert evaluate(truth, [masked(0, SQUARE, 0.5)], "segm").metrics["AP"] == pytest.approx(1.0)
+
+
 def test_a_detection_without_a_mask_is_refused() -> None:
     with pytest.raises(ValueError, match="no segm"):
         evaluate(dataset(thing(0, BOX, segmentation=SQUARE)), [found(0, BOX, 0.9)], "segm")
