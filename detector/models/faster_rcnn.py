@@ -9,6 +9,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FasterRCNN, FastRCNNConvFCHead, _default_anchorgen
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
 from detector.config import Backbone, InitialWeights
 from detector.losses.baseline import smooth_l1, softmax_classification
@@ -210,8 +211,9 @@ class _StableProposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvis
     """torchvision's proposals, which in evaluation take the first of anchors with equal scores.
 
     Where the features are flat (a border, a plain background, units that died), thousands of anchors have one
-    score. Which of them `topk` takes is anybody's guess in torch, and may change with the device;
-    ONNX's TopK takes those with the lower index. So does this, and a network is served as it was evaluated.
+    score. Which of them `topk` takes before non-maximum suppression, and which of the survivors come first
+    after it, is anybody's guess in torch, and may change with the device; ONNX's operators take those with
+    the lower index. So does this, and a network is served as it was evaluated.
     """
 
     def __init__(self, rpn: RegionProposalNetwork) -> None:
@@ -239,6 +241,48 @@ class _StableProposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvis
             best.append(order[:, : self.pre_nms_top_n()] + begin)
             begin += scores.shape[1]
         return torch.cat(best, dim=1)
+
+    def filter_proposals(
+        self,
+        proposals: Tensor,
+        objectness: Tensor,
+        image_shapes: list[tuple[int, int]],
+        num_anchors_per_level: list[int],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The proposals of each image (r, 4) and their scores (r,), best first.
+
+        Args:
+            proposals: (N, A, 4) xyxy of the A anchors of N images, level after level.
+            objectness: their logits, N * A of them.
+        """
+        if self.training or torch.onnx.is_in_onnx_export():
+            found: tuple[list[Tensor], list[Tensor]] = super().filter_proposals(
+                proposals, objectness, image_shapes, num_anchors_per_level
+            )
+            return found
+        objectness = objectness.detach().reshape(len(proposals), -1)
+        columns = self._get_top_n_idx(objectness, num_anchors_per_level)
+        levels = torch.repeat_interleave(torch.tensor(num_anchors_per_level, device=objectness.device))
+        kept = [
+            self._suppressed(proposals[n, best], objectness[n, best].sigmoid(), levels[best], shape)
+            for n, (best, shape) in enumerate(zip(columns, image_shapes, strict=True))
+        ]
+        return [boxes for boxes, _ in kept], [scores for _, scores in kept]
+
+    def _suppressed(
+        self, boxes: Tensor, scores: Tensor, levels: Tensor, shape: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Those of one image's proposals (r, 4) that survive, each level by itself, the best of all first."""
+        boxes = clip_boxes_to_image(boxes, shape)
+        large = remove_small_boxes(boxes, self.min_size)
+        rows = large[scores[large] >= self.score_thresh]
+        survives = torch.zeros_like(scores, dtype=torch.bool)
+        for level in levels[rows].unique():  # type: ignore[no-untyped-call]
+            here = rows[levels[rows] == level]
+            survives[here[nms(boxes[here], scores[here], self.nms_thresh)]] = True
+        rows = torch.where(survives)[0]
+        rows = rows[scores[rows].sort(descending=True, stable=True).indices[: self.post_nms_top_n()]]
+        return boxes[rows], scores[rows]
 
 
 class _BoxCoder(BoxCoder):  # type: ignore[misc]  # torchvision has no types

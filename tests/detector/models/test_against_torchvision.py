@@ -136,3 +136,39 @@ def test_a_criterion_that_weights_nothing_gives_the_baseline(architecture: Archi
     our_gradient, their_gradient = gradient(harmonic, ours), gradient(baseline, theirs)
     for name, value in their_gradient.items():
         torch.testing.assert_close(our_gradient[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_of_proposals_with_equal_scores_the_first_survive_and_come_first() -> None:
+    network: Any = make(FasterRCNN320(image_size=128), BaselineLoss()).eval().network
+    network.rpn._pre_nms_top_n["testing"], network.rpn._post_nms_top_n["testing"] = 1000, 500
+    anchors = [1500, 700]  # so many that torchvision sorts what is left of the levels once more
+    corners = torch.stack(torch.meshgrid(torch.arange(50), torch.arange(44), indexing="ij"), -1).reshape(
+        -1, 2
+    )
+    boxes = torch.cat([corners * 2.0, corners * 2.0 + 1.9], 1)[None]  # no two overlap
+    logits = torch.randn(1, sum(anchors), generator=torch.Generator().manual_seed(0)).mul(4).round()
+    (kept,), (scores,) = network.rpn.filter_proposals(boxes, logits, [(128, 128)], anchors)
+    # Of each level the best so many are looked at.
+    first, second = (part.sort(descending=True, stable=True).indices for part in logits[0].split(anchors))
+    most = network.rpn.pre_nms_top_n()
+    looked_at = torch.cat([first[:most], second[:most] + anchors[0]])
+    best = logits[0, looked_at].sort(descending=True, stable=True).indices[: network.rpn.post_nms_top_n()]
+    assert kept.equal(boxes[0, looked_at[best]])
+    assert scores.equal(logits[0, looked_at[best]].sigmoid())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_proposals_of_different_scores_are_torchvisions(seed: int) -> None:
+    architecture = FasterRCNN320(image_size=128)
+    ours: Any = make(architecture, BaselineLoss())
+    theirs: Any = torchvisions(architecture, ours).eval()
+    random = torch.Generator().manual_seed(seed)
+    anchors = [900, 500, 300]
+    corner = torch.rand(2, sum(anchors), 2, generator=random) * 120 - 10
+    boxes = torch.cat([corner, corner + torch.rand(2, sum(anchors), 2, generator=random) * 30], 2)
+    logits = torch.randn(2, sum(anchors), generator=random)
+    shapes = [(128, 128), (96, 128)]
+    mine = ours.eval().network.rpn.filter_proposals(boxes, logits, shapes, anchors)
+    reference = theirs.rpn.filter_proposals(boxes, logits, shapes, anchors)
+    for a, b in zip((*mine[0], *mine[1]), (*reference[0], *reference[1]), strict=True):
+        assert a.equal(b)
