@@ -1,6 +1,6 @@
 """Objects and detections as columns: what is compared, and nothing of Python's per detection."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
@@ -14,6 +14,8 @@ IouType: TypeAlias = Literal["bbox", "segm"]
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 Regions: TypeAlias = "NDArray[np.float64] | list[dict[str, Any]]"
 """Boxes (N, 4) xywh, or N masks as pycocotools' compressed run lengths."""
+
+_MOST_MASKS = 255 // 4
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,16 @@ def detections_of(results: Rows, iou_type: IouType = "bbox") -> Detections:
     if iou_type == "bbox":
         return Detections.of_boxes(images, categories, _boxes(results, _box), scores)
     regions = [compressed(_given(one, "segmentation", "segm")) for one in results]
-    areas = np.asarray(masks.area(regions), np.float64) if regions else np.zeros(0)
+    areas = np.concatenate([np.zeros(0), *_in_parts(masks.area, regions)])
     return Detections(images, categories, regions, scores, areas)
+
+
+def _in_parts(
+    measure: Callable[[list[dict[str, Any]]], NDArray[Any]], regions: list[dict[str, Any]]
+) -> Iterator[NDArray[Any]]:
+    """What pycocotools measures of masks: of more at once its count, four times over, does not fit a byte."""
+    for start in range(0, len(regions), _MOST_MASKS):
+        yield measure(regions[start : start + _MOST_MASKS])
 
 
 def compressed(rle: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +171,7 @@ def run_lengths_of(segmentation: Any, height: int, width: int) -> dict[str, Any]
 def boxes_of(regions: Regions) -> NDArray[np.float64]:
     """The boxes (N, 4) xywh around regions."""
     if isinstance(regions, list):
-        return np.asarray(masks.toBbox(regions), np.float64).reshape(-1, 4) if regions else np.zeros((0, 4))
+        return np.concatenate([np.zeros((0, 4)), *_in_parts(masks.toBbox, regions)])
     return regions
 
 

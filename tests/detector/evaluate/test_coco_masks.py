@@ -10,6 +10,7 @@ from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from detector.evaluate import columns
 from detector.evaluate.coco import METRICS, evaluate
 from detector.evaluate.columns import box_of_mask
 from tests.detector.evaluate.builders import Truth, dataset, found, thing
@@ -123,3 +124,12 @@ def random_masks() -> tuple[Truth, list[dict[str, Any]]]:
             score = float(random.random())
             detections.append({"image_id": image, "category_id": 1, "segmentation": near, "score": score})
     return dataset(*things, images=6), detections
+
+
+def test_more_masks_than_a_byte_counts_have_their_areas_and_boxes() -> None:
+    """pycocotools itself counts those it is given at once in 8 bits, with numpy 2 not without an error."""
+    pixels = np.arange(400).reshape(20, 20)
+    regions = [masks.encode(np.asfortranarray((pixels > k).astype(np.uint8))) for k in range(300)]
+    rows = [{"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": one} for one in regions]
+    assert columns.detections_of(rows, "segm").areas.tolist() == [399 - k for k in range(300)]
+    assert columns.boxes_of(regions).tolist() == [masks.toBbox(one).tolist() for one in regions]
