@@ -5,7 +5,6 @@ import base64
 import os
 import re
 import time
-from collections.abc import Sequence
 
 from anyio import to_thread
 from starlette.exceptions import HTTPException
@@ -49,9 +48,9 @@ class RequestContext:
                 started = True
                 logs.answered(scope, message["status"], time.monotonic() - begun)
                 headers = [*message["headers"], (b"x-request-id", request_id.encode())]
-                if not any(name == b"x-content-type-options" for name, _ in headers):
+                if b"x-content-type-options" not in dict(headers):
                     headers.append((b"x-content-type-options", b"nosniff"))
-                message["headers"] = headers
+                message["headers"] = headers + scope["state"].get("rate", [])
             await send(message)
 
         try:
@@ -74,23 +73,17 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         services: Services = scope["app"].state.services
-        told: Sequence[tuple[bytes, bytes]] = ()
+        state = scope.setdefault("state", {})
         try:
-            caller = await _caller(services, scope)
+            state["caller"] = caller = await _caller(services, scope)
             if caller.key_id is not None:
-                counted = services.rates.count(caller.key_id)
-                told = [(name.lower().encode(), value.encode()) for name, value in counted.items()]
+                told = services.rates.count(caller.key_id)
+                # `RequestContext` tells it.
+                state["rate"] = [(name.lower().encode(), value.encode()) for name, value in told.items()]
         except (Refusal, StoreError) as error:
             await errors.answer(scope, error)(scope, receive, send)
             return
-        scope.setdefault("state", {})["caller"] = caller
-
-        async def send_with_rate(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *told]
-            await send(message)
-
-        await self._app(scope, receive, send_with_rate if told else send)
+        await self._app(scope, receive, send)
 
 
 async def _caller(services: Services, scope: Scope) -> Caller:
@@ -117,14 +110,14 @@ async def _key(services: Services, secret: bytes, text: str) -> Key | KeyGlance 
     prefix = keys.prefix_of(text)
     if prefix is None:
         return None
-
-    def find() -> Key | None:
-        with services.database.read() as session:
-            return keys.authenticate(session, secret=secret, text=text)
-
     try:
         row = await services.glances.key(prefix)
     except NotNow:
+
+        def find() -> Key | None:
+            with services.database.read() as session:
+                return keys.authenticate(session, secret=secret, text=text)
+
         return await to_thread.run_sync(find)
     return keys.recognised(row, secret=secret, text=text)
 

@@ -6,7 +6,16 @@ import sys
 
 import benchmarks
 
-NOT_A_BENCHMARK = {"harness", "full_size", "method_plots", "torchvision_step", "__main__"}
+NOT_A_BENCHMARK = {
+    "hello",
+    "http_load",
+    "polled_jobs",
+    "harness",
+    "full_size",
+    "method_plots",
+    "torchvision_step",
+    "__main__",
+}
 
 
 def main() -> int:

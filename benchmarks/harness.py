@@ -26,20 +26,27 @@ def interleaved(
     return a, b
 
 
-def report(name: str, goal: float, rows: list[tuple[str, list[float], list[float]]]) -> bool:
+def report(
+    name: str,
+    goal: float,
+    rows: list[tuple[str, list[float], list[float]]],
+    *,
+    unit: str = "ms",
+    in_a_second: float = 1e3,
+) -> bool:
     """Print a row per case and the closing line; the ratio is reference over ours, pair by pair, its median.
 
     The closing line takes the worst case. Returns whether the goal is met.
     """
-    table = Table("case", "ours, ms", "reference, ms", "ratio", title=name, title_justify="left")
+    table = Table("case", f"ours, {unit}", f"reference, {unit}", "ratio", title=name, title_justify="left")
     ratios = []
     for case, ours, reference in rows:
         ratio = statistics.median(b / a for a, b in zip(ours, reference, strict=True))
         ratios.append(ratio)
         table.add_row(
             case,
-            f"{statistics.median(ours) * 1e3:.1f}",
-            f"{statistics.median(reference) * 1e3:.1f}",
+            f"{statistics.median(ours) * in_a_second:.1f}",
+            f"{statistics.median(reference) * in_a_second:.1f}",
             f"{ratio:.3f}",
         )
     console.print(table)
