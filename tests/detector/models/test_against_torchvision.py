@@ -149,7 +149,9 @@ def test_of_proposals_with_equal_scores_the_first_survive_and_come_first() -> No
     logits = torch.randn(1, sum(anchors), generator=torch.Generator().manual_seed(0)).mul(4).round()
     (kept,), (scores,) = network.rpn.filter_proposals(boxes, logits, [(128, 128)], anchors)
     # Of each level the best so many are looked at.
-    first, second = (part.sort(descending=True, stable=True).indices for part in logits[0].split(anchors))
+    first, second = (
+        part.sort(descending=True, stable=True).indices for part in torch.split(logits[0], anchors)
+    )
     most = network.rpn.pre_nms_top_n()
     looked_at = torch.cat([first[:most], second[:most] + anchors[0]])
     best = logits[0, looked_at].sort(descending=True, stable=True).indices[: network.rpn.post_nms_top_n()]
