@@ -106,6 +106,7 @@ OWN = {
     "detector/data/catalogue.py": "the index that the validation wrote, found by its hash",
     "detector/data/materialise.py": "the index that the validation wrote, found by its hash",
     "detector/data/synthetic.py": "nothing: it writes archives",
+    "store/glance.py": "columns of JSON that the service wrote",
     "detector/runtime.py": "the ONNX graph as the trainer exported it, found by its hash",
     "detector/tensor_files.py": "weights whose header detector/safetensors_header.py has judged",
     "harmonicdet/demo.py": "answers of the user's own service",
