@@ -1,9 +1,11 @@
 """What every process reads from the environment. Nothing set: embedded, under `./data`."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
+from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -12,8 +14,10 @@ from store.errors import SettingsInvalid
 
 S = TypeVar("S", bound="StoreSettings")
 
+SECRETS_VARIABLE = "HARMONICDET_SECRETS_DIR"
 
-def _database_url(value: str) -> str:
+
+def _database_url(value: str, info: ValidationInfo) -> str:
     try:
         url = make_url(value)
     except ArgumentError:
@@ -23,13 +27,30 @@ def _database_url(value: str) -> str:
             raise ValueError("must name a file: several processes share the database")
     elif url.get_backend_name() != "postgresql":
         raise ValueError("must begin with sqlite:/// or postgresql://")
-    return value
+    password = _password(info, "database_password", url.password)
+    if password is None or url.get_backend_name() == "sqlite":
+        return value
+    return url.set(password=password).render_as_string(hide_password=False)
 
 
-def _broker_url(value: str) -> str:
+def _broker_url(value: str, info: ValidationInfo) -> str:
     if value.split("://")[0] not in ("filesystem", "redis", "rediss"):
         raise ValueError("must be filesystem://, redis://host:port/0 or rediss://host:port/0")
-    return value
+    url = urlsplit(value)
+    password = _password(info, "broker_password", url.password)
+    if password is None or url.scheme == "filesystem":
+        return value
+    user, _, address = url.netloc.rpartition("@")
+    login = f"{user.partition(':')[0]}:{quote(password, safe='')}"
+    return url._replace(netloc=f"{login}@{address}").geturl()
+
+
+def _password(info: ValidationInfo, name: str, in_url: str | None) -> str | None:
+    """The one that is to be put into the URL."""
+    given: SecretStr | None = info.data.get(name)
+    if given is None or in_url is not None:
+        return None
+    return given.get_secret_value()
 
 
 def _blobs(value: str) -> str:
@@ -44,7 +65,11 @@ def _embedded(data: dict[str, Any]) -> bool:
 
 
 class StoreSettings(BaseSettings):
-    """Variables are these names in capitals after `HARMONICDET_`; an empty one counts as not set."""
+    """Variables are these names in capitals after `HARMONICDET_`; an empty one counts as not set.
+
+    What has no variable may be a file `harmonicdet_…` in the directory that `HARMONICDET_SECRETS_DIR` names,
+    as container engines hand out secrets; see `read`.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="HARMONICDET_",
@@ -57,10 +82,14 @@ class StoreSettings(BaseSettings):
 
     data: Annotated[Path, AfterValidator(Path.absolute)] = Path("data")
     """Directory of the database file, blobs, runs and caches. Local disk when the database is SQLite."""
+    database_password: SecretStr | None = Field(default=None, min_length=1)
+    """Password of the database, where its URL has none."""
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         default_factory=lambda data: f"sqlite:///{data['data'] / 'harmonicdet.db'}", repr=False
     )
     """`sqlite:///…` or `postgresql://…`; by default a SQLite file in the data directory."""
+    broker_password: SecretStr | None = Field(default=None, min_length=1)
+    """Password of Redis, where its URL has none."""
     broker_url: Annotated[str, AfterValidator(_broker_url)] = Field(default="filesystem://", repr=False)
     """`redis://…`; by default a folder in the data directory."""
     blobs: Annotated[str, AfterValidator(_blobs)] = Field(
@@ -101,9 +130,17 @@ class StoreSettings(BaseSettings):
 
 
 def read(settings: type[S]) -> S:
-    """The settings from the environment. Raises `SettingsInvalid`, which names every wrong variable."""
+    """The settings from the environment and the directory of secrets.
+
+    Raises `SettingsInvalid`, which names every wrong variable.
+    """
+    secrets = os.environ.get(SECRETS_VARIABLE) or None
+    if secrets is not None and not Path(secrets).is_dir():
+        raise SettingsInvalid(f"{SECRETS_VARIABLE} is no directory: {secrets}")
     try:
-        return settings()
+        return settings(_secrets_dir=secrets)
+    except PermissionError as error:
+        raise SettingsInvalid(f"the secret {error.filename} cannot be read: {error.strerror}") from None
     except ValidationError as error:
         faults = []
         for fault in error.errors(include_input=False, include_url=False):

@@ -8,7 +8,10 @@ import threading
 from pathlib import Path
 
 # The trainer knows nothing of rows and queues, so it is not handed their passwords either.
-_KEPT_FROM_CHILD = ("HARMONICDET_DATABASE_URL", "HARMONICDET_BROKER_URL", "HARMONICDET_BLOBS")
+_KEPT_FROM_CHILD = (
+    *("HARMONICDET_DATABASE_URL", "HARMONICDET_BROKER_URL", "HARMONICDET_BLOBS", "HARMONICDET_SECRETS_DIR"),
+    *("HARMONICDET_DATABASE_PASSWORD", "HARMONICDET_BROKER_PASSWORD", "HARMONICDET_SECRET"),
+)
 
 
 class Child:
