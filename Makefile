@@ -12,13 +12,14 @@ NAME ?= all
 RUNS ?= 2000
 STEPS ?= 60
 SEED ?= 1
+SEEDS ?= 3
 FAULTS ?= 300
 REQUESTS ?= 20000
 SECONDS ?= 60
 # A file's tests stay together, the long files of tests/acceptance come first.
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up test table machine faults hostile lint audit bench format lock clean
+.PHONY: help setup demo up test table machine faults hosts hostile lint audit bench accuracy format lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -58,6 +59,9 @@ faults: $(READY) ## Break the real service in every way, most of two hours; repo
 		$(BIN)/python -m tests.faults.$$battery --seed $(SEED) --report docs/faults/$$battery.md || failed=1; \
 	done; exit $$failed
 
+hosts: $(READY) ## Train on several hosts (network namespaces; needs root) and cut one of them off twice (SEED=1)
+	@$(BIN)/python -m tests.faults.hosts --seed $(SEED) --report docs/faults/hosts.md
+
 hostile: $(READY) ## Send everything hostile to the real service: corpus, schemathesis, 2 GB in pieces, atheris (an hour; SECONDS=60 SEED=1)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group fuzz || echo "atheris cannot be installed here"
 	@failed=0; \
@@ -78,6 +82,9 @@ audit: $(READY) ## Ask whether a locked package has a known vulnerability
 
 bench: $(READY) ## Run the benchmarks (NAME=loss_cost for one)
 	@$(BIN)/python -m benchmarks $(NAME)
+
+accuracy: $(READY) ## Train the fast path and torchvision's from the same seeds, and compare AP (DATA=some.zip SEEDS=3)
+	@$(BIN)/python -m benchmarks.accuracy "$(DATA)" --seeds $(SEEDS) $(ACCURACY_OPTIONS)
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .

@@ -36,10 +36,14 @@ def postgresql_programs() -> Path | None:
 
 
 class PostgreSQL:
-    """A cluster in a temporary directory. It refuses to run as root, so root runs it as somebody else."""
+    """A cluster in a temporary directory. It refuses to run as root, so root runs it as somebody else.
 
-    def __init__(self, programs: Path) -> None:
+    It listens on loopback, and on `address` for the network `allow` if they are given.
+    """
+
+    def __init__(self, programs: Path, *, address: str | None = None, allow: str | None = None) -> None:
         self._programs = programs
+        self._listen = ["127.0.0.1"] + ([address] if address else [])
         self._root = Path(tempfile.mkdtemp(prefix="harmonicdet-postgresql-"))
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -56,6 +60,9 @@ class PostgreSQL:
             cwd=self._root,
             **self._as,
         )
+        if allow is not None:
+            with (self._root / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {allow} trust\n")
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
@@ -64,7 +71,7 @@ class PostgreSQL:
         """Start and wait until it takes connections."""
         options = {
             "fsync": "off",
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": ",".join(self._listen),
             "max_connections": "200",
             "port": str(self.port),
             "unix_socket_directories": str(self._root),
@@ -103,10 +110,11 @@ class PostgreSQL:
 
 
 class RedisServer:
-    """A Redis that keeps nothing on disk."""
+    """A Redis that keeps nothing on disk. It listens on loopback, and on `address` if that is given."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *, address: str | None = None) -> None:
         self._program = program
+        self._listen = ["--bind", "127.0.0.1"] + ([address, "--protected-mode", "no"] if address else [])
         self._root = Path(tempfile.mkdtemp(prefix="harmonicdet-redis-"))
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -117,7 +125,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start and wait until it answers."""
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        options = ["--port", str(self.port), *self._listen, "--save", "", "--appendonly", "no"]
         with (self._root / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._program, *options, "--dir", str(self._root)], stdout=log, stderr=log

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -314,13 +314,14 @@ class Embedded(Deployment):
 
 
 @dataclass
-class _Part:
+class Part:
     """One process that is started again whenever it ends."""
 
     name: str
     arguments: list[str]
     environment: dict[str, str]
     log: Path
+    prefix: Sequence[str] = ()  # a program that becomes the process
     process: subprocess.Popen[bytes] | None = None
     wanted: bool = True
     ends: list[int] = field(default_factory=list)
@@ -332,7 +333,7 @@ class _Part:
         if self.process is None and self.wanted:
             with self.log.open("ab") as output:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", *self.arguments],
+                    [*self.prefix, sys.executable, "-m", *self.arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -365,7 +366,7 @@ class Distributed(Deployment):
         self.postgresql: PostgreSQL | None = None
         self.redis: RedisServer | None = None
         self._with_servers = servers
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         self._ports = [free_port() for _ in range(apis)]
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
@@ -398,7 +399,7 @@ class Distributed(Deployment):
                 # As on hosts of their own, that share nothing but the servers and the blobs.
                 environment["HARMONICDET_DATA"] = str(self.root / "hosts" / name)
                 environment["HARMONICDET_BLOBS"] = self.settings().blobs
-            part = _Part(name, arguments, environment, logs / f"{name}.log")
+            part = Part(name, arguments, environment, logs / f"{name}.log")
             part.keep()
             self._parts.append(part)
 
@@ -410,17 +411,14 @@ class Distributed(Deployment):
         migrate(self.settings().database_url)
         for port in self._ports:
             environment = self.environment | {"HARMONICDET_HOST": "127.0.0.1", "HARMONICDET_PORT": str(port)}
-            self._parts.append(_Part(f"api-{port}", ["api"], environment, logs / f"api-{port}.log"))
+            self._parts.append(Part(f"api-{port}", ["api"], environment, logs / f"api-{port}.log"))
         ingest = ["worker", "--queue", "ingest"]
-        self._parts.append(_Part("worker-ingest", ingest, self.environment, logs / "worker-ingest.log"))
+        self._parts.append(Part("worker-ingest", ingest, self.environment, logs / "worker-ingest.log"))
         self._keeper.start()
         self.add_workers(self.workers)
 
     def _start_servers(self) -> None:
-        programs = postgresql_programs()
-        program = shutil.which("redis-server") or shutil.which("valkey-server")
-        if programs is None or program is None:
-            raise ServersMissing
+        programs, program = installed_servers()
         self.postgresql = PostgreSQL(programs)
         self.postgresql.start()
         self.redis = RedisServer(program)
@@ -460,6 +458,15 @@ class Distributed(Deployment):
 
 class ServersMissing(Exception):
     """PostgreSQL (initdb, postgres) or Redis (redis-server) is not installed."""
+
+
+def installed_servers() -> tuple[Path, str]:
+    """The folder of PostgreSQL's programs, and the program of Redis. Raises `ServersMissing`."""
+    programs = postgresql_programs()
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if programs is None or program is None:
+        raise ServersMissing
+    return programs, program
 
 
 def _command(process: psutil.Process) -> str:
