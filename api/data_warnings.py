@@ -227,11 +227,9 @@ def _scales(found: Catalogue, config: TrainConfig) -> NDArray[np.float64]:
 
 
 def _of_evaluation(data: Data, config: TrainConfig) -> Iterator[PlanWarning]:
-    """What there is to measure on."""
-    found, present = data.catalogue, data.summary["splits"]
-    split = config.evaluation_split(present)
-    if split not in present or split == config.train_split:
-        return
+    """What there is to measure on. The route has refused what is no split, or is the one learned from."""
+    found = data.catalogue
+    split = config.evaluation_split(data.summary["splits"])
     counted = found.flags & CROWD == 0
     measured = _boxes_of(found, split, counted)
     if not measured.any():

@@ -12,13 +12,17 @@ from store.blobs import Blobs
 
 _CHUNK = 1 << 20
 
-# Of its own media type: networks are bytes, what is written about them is JSON, or a line of JSON per image.
-_CONTENT: dict[str, Any] = {"application/octet-stream": {"schema": BINARY}, "*/*": {"schema": {}}}
+# Networks are bytes; what is written about them is JSON, or a line of JSON per image.
+_BYTES: dict[str, Any] = {
+    kind: {"schema": BINARY} for kind in ("application/octet-stream", "application/jsonl")
+}
+_WHOLE = _BYTES | {"application/json": {"schema": {"$ref": "#/components/schemas/ModelFile"}}}
+_PART = _BYTES | {"*/*": {"schema": BINARY}}  # a part of a JSON file is none
 
 RESPONSES: Responses = {
     200: {
         "description": "The whole file, as its `media_type` says.",
-        "content": _CONTENT,
+        "content": _WHOLE,
         "headers": {
             **header("ETag", "The file's SHA-256."),
             **header("Repr-Digest", "The file's SHA-256 (RFC 9530)."),
@@ -27,7 +31,7 @@ RESPONSES: Responses = {
     },
     206: {
         "description": "The part asked for in Range.",
-        "content": _CONTENT,
+        "content": _PART,
         "headers": header("Content-Range", "Which part of how much."),
     },
     304: {"description": "The file is the one named in If-None-Match."},

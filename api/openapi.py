@@ -147,6 +147,7 @@ def _add_components(schema: dict[str, Any]) -> None:
             (evaluations.EvaluationCreate, "validation"),
             (evaluations.DetectionsFile, "serialization"),
             (evaluations.GroundTruthFile, "serialization"),
+            (models.ModelFile, "serialization"),
         ],
         ref_template="#/components/schemas/{model}",
     )

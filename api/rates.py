@@ -22,8 +22,8 @@ class Rates:
 
     The headers are those of the IETF draft "RateLimit header fields for HTTP": `RateLimit-Policy` says how
     many requests (q) in how many seconds (w), `RateLimit` how many are left (r) and in how many seconds there
-    are more (t). `limits` reads the setting; its own counters lock and schedule for each request, and cost
-    more than a poll.
+    are more (t). `limits` reads the setting. Its counters in memory are not used: they start a timer's thread
+    for nearly every request that comes 10 ms after another, more CPU than all of a poll.
     """
 
     def __init__(self, limit: str | None, clock: Callable[[], float] = time.monotonic) -> None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, RootModel, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from api.schemas.common import Body, Example, Identified, ListView, Metadata, MetadataPatch, Name, Shape
@@ -161,6 +161,16 @@ class ArtifactView(Shape):
     @classmethod
     def of(cls, row: Artifact) -> Self:
         return cls(name=row.name, media_type=row.media_type, sha256=row.sha256, bytes=row.bytes)
+
+
+class ModelFile(RootModel[dict[str, Any] | list[dict[str, Any]]]):
+    """A file of a model that is JSON: its card, its report, its manifest, COCO ground truth or detections."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [[{"image_id": 7, "category_id": 1, "bbox": [10, 20, 30, 40], "score": 0.9}]]
+        }
+    )
 
 
 class ArtifactList(Shape):

@@ -1,5 +1,6 @@
 """Watches every answer of the application under test: whatever it says must be in its own description."""
 
+import fnmatch
 import json
 import re
 from typing import Any
@@ -45,17 +46,24 @@ class Watch:
     def _judge(self, operation: dict[str, Any], start: Message, body: bytes) -> None:
         name, status = operation["operationId"], str(start["status"])
         declared = operation["responses"].get(status)
-        if status < "400":
-            if declared is None:
-                self.undeclared.append(f"{name}: {status}")
-            return
         kind = dict(start["headers"]).get(b"content-type", b"").decode()
+        if status < "400":
+            kinds = [] if declared is None else list(declared.get("content", {}))
+            if declared is None or not _is_among(kind, kinds):
+                self.undeclared.append(f"{name}: {status} {kind}")
+            return
         code = json.loads(body)["code"] if kind == MEDIA_TYPE and body else None
         if code == _UNREAD or (code is None and declared is not None):  # the answer to a HEAD has no body
             return
         self.seen.add((name, str(code)))
         if declared is None or code not in declared["content"][MEDIA_TYPE]["examples"]:
             self.undeclared.append(f"{name}: {status} {code}")
+
+
+def _is_among(kind: str, kinds: list[str]) -> bool:
+    """Whether a media type is one of those declared, which may be ranges. Without a body there is none."""
+    bare = kind.partition(";")[0].strip()
+    return not bare or any(fnmatch.fnmatchcase(bare, one) for one in kinds)
 
 
 def _operation(description: dict[str, Any], scope: Scope) -> dict[str, Any] | None:
