@@ -1,8 +1,12 @@
 """Interleaved timing of two callables, and the table and closing line every benchmark prints."""
 
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +28,41 @@ def interleaved(
             call()
             seconds.append(time.perf_counter() - start)
     return a, b
+
+
+@contextmanager
+def in_its_own_process(
+    make: Callable[..., Callable[[], Any]], *arguments: object
+) -> Iterator[Callable[[], Any]]:
+    """What `make(*arguments)` gives, in a new process, whose threads and memory nobody else shares.
+
+    `make` must be found by its name. A call returns what the one over there does; an error there ends it.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
+    process.start()
+    there.close()
+
+    def call() -> Any:
+        here.send(None)
+        return here.recv()
+
+    try:
+        yield call
+    finally:
+        here.close()
+        process.join(timeout=30)
+
+
+def _serve(asked: Connection, make: Callable[..., Callable[[], Any]], arguments: tuple[object, ...]) -> None:
+    call = make(*arguments)
+    while True:
+        try:
+            asked.recv()
+        except EOFError:
+            return
+        asked.send(call())
 
 
 def report(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from detector.allocator import keep_freed_memory
 from detector.config import TrainConfig
 from detector.console import LoggedEvents, coco_table, log, of_masks
 from detector.errors import ConfigInvalid, DatasetInvalid, DetectorError, ModelInvalid, StorageFull
@@ -33,7 +34,7 @@ from detector.events import (
     PhaseEvent,
 )
 from detector.lifeline import tie_to_supervisor
-from detector.threads import wait_without_spinning
+from detector.threads import wait_briefly
 
 if TYPE_CHECKING:
     from detector.data.records import DatasetIndex
@@ -46,7 +47,7 @@ _POLITE = 5  # of an evaluation beside a training: it takes the time that the tr
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a subcommand; returns the exit code."""
-    wait_without_spinning()
+    wait_briefly()
     options = _parser().parse_args(arguments)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
@@ -129,6 +130,7 @@ def _train_until(
     from detector.precision import use_available_cores
 
     use_available_cores()
+    keep_freed_memory()
     initial = None
     if options.initial_weights is not None:
         config, initial = given_on_command_line(config, options.initial_weights)

@@ -2,12 +2,14 @@
 
 import os
 
+_SPINS = "1000"  # some microseconds
 
-def wait_without_spinning() -> None:
-    """Let OpenMP's threads sleep while they wait, unless the environment says otherwise.
 
-    By default they spin, and beside other work a thread then spins through the time that the one it waits
-    for would need. Sleeping is a trade: a training alone on its machine loses about a fifth of its speed, one
-    on a busy machine gains a multiple. `OMP_WAIT_POLICY=ACTIVE` spins. Figures: docs/decisions/0010.
+def wait_briefly() -> None:
+    """Let OpenMP's threads spin for a moment when they wait, then sleep, unless the environment says otherwise.
+
+    By default they spin for milliseconds, and beside other work a thread then spins through the time that the
+    one it waits for would need. Figures: docs/decisions/0027.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)

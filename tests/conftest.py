@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from detector.threads import wait_without_spinning
+from detector.threads import wait_briefly
+from tests.object_store import object_store
 from tests.servers import postgresql_server, postgresql_url, redis_server, redis_url
 
-__all__ = ["postgresql_server", "postgresql_url", "redis_server", "redis_url"]
+__all__ = ["object_store", "postgresql_server", "postgresql_url", "redis_server", "redis_url"]
 
 # Before any test module imports torch.
-wait_without_spinning()
+wait_briefly()
 
 # No test asserts a time: a busy machine is no fault. The same examples every time: a commit that passes here
 # passes everywhere; new ones are looked for by the long batteries.

@@ -80,7 +80,7 @@ def run(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "build", with_few_proposals)
-        patch.setattr(command_line, "wait_without_spinning", lambda: None)
+        patch.setattr(command_line, "wait_briefly", lambda: None)
         asked = ["train", "--data", str(archive), "--config", json.dumps(CONFIG), "--run", str(directory)]
         assert command_line.main(asked) == 0
     return directory
