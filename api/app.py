@@ -1,5 +1,6 @@
 """The HTTP application: `create_app`, which uvicorn calls as a factory."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,9 +51,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with opened(settings) as services:
             app.state.services = services
+            preloading = asyncio.create_task(services.preload.run())
             try:
                 yield
             finally:
+                preloading.cancel()
                 await services.following.close()
                 await services.glances.close()
 

@@ -13,6 +13,7 @@ from api.following import Following
 from api.inference.cache import ModelCache
 from api.inference.load import load
 from api.inference.pool import BoundedPool
+from api.inference.preload import Preload
 from api.kept import Kept
 from api.postman import Postman
 from api.rates import Rates
@@ -48,6 +49,7 @@ class Services:
     pictures: BoundedPool
     hints: Hints
     models: ModelCache[tuple[str, str]]  # by project and id
+    preload: Preload
     predictions: BoundedPool
     streams: Streams
     following: Following
@@ -97,6 +99,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             pictures,
             hints,
             models,
+            Preload(settings.preload_models, database, models),
             predictions,
             streams,
             following,

@@ -21,6 +21,11 @@ def _long_enough(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _cores() -> int:
+    """That this process may use."""
+    return min(256, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def _rate(value: str | None) -> str | None:
     if value is None or value == "off":
         return None
@@ -65,20 +70,29 @@ class Settings(StoreSettings):
     body_limit_bytes: int = Field(1 * MIB, gt=0)
     """Largest body of every other request, such as the config of a job."""
 
+    presigned_downloads: bool = False
+    """Whether downloads of files in an object store are handed over to it: answered with a URL, valid for some
+    minutes, that clients follow. They must reach it (HARMONICDET_S3_PUBLIC_ENDPOINT_URL)."""
+    presigned_seconds: int = Field(300, ge=1, le=7 * 24 * 3600)
+    """How long such a URL is valid."""
+
     predict_body_limit_bytes: int = Field(25 * MIB, gt=0)
     """Largest body of a prediction: one image, or several together."""
     predict_pixel_limit: int = Field(25_000_000, gt=0)
     """Most pixels an image to predict on may have."""
     predict_images_limit: int = Field(16, gt=0)
     """Most images in one request."""
-    predict_threads: int = Field(2, ge=1, le=256)
-    """Predictions computed at the same time."""
+    predict_threads: int = Field(default_factory=_cores, ge=1, le=256)
+    """Predictions computed at the same time, each on one core; by default as many as there are cores."""
     predict_queue_limit: int = Field(64, ge=1)
     """Predictions computed or waiting; one more is answered 503."""
     models_in_memory: int = Field(4, ge=1)
     """Models kept loaded; the one used longest ago makes room."""
     models_in_memory_bytes: int = Field(1024 * MIB, gt=0)
     """Bytes of ONNX files kept loaded."""
+    preload_models: str = ""
+    """Models to load before the process is ready: ids or aliases with commas between, those of another project
+    than the default one as `prj_…/alias`."""
 
     event_streams_limit: int = Field(100, ge=1)
     """Event streams open at the same time; one more is answered 503."""

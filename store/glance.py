@@ -64,6 +64,14 @@ class KeyGlance(NamedTuple):
     scopes: tuple[str, ...]
 
 
+class ModelGlance(NamedTuple):
+    """A model as far as it takes to predict with it."""
+
+    id: str
+    has_graph: bool
+    """Whether it has an ONNX graph; imported weights have none."""
+
+
 class Glances(Protocol):
     """Answers on the event loop. Every answer is as new as the question."""
 
@@ -72,6 +80,12 @@ class Glances(Protocol):
 
     async def key(self, prefix: str) -> KeyGlance | None:
         """The valid key with this prefix. Raises `NotNow`."""
+
+    async def key_and_job(self, prefix: str, job_id: str) -> tuple[KeyGlance | None, Raw | None]:
+        """Both by one statement; the job, of whatever project, is None where the key is. Raises `NotNow`."""
+
+    async def model(self, project_id: str, reference: str) -> ModelGlance | None:
+        """The project's model of this id, or the one that this alias means. Raises `NotNow`."""
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -175,8 +189,7 @@ def _metrics(order: str, condition: str) -> str:
     )
 
 
-_JOB = f"""
-SELECT
+_JOB_COLUMNS = f"""
   job.project_id, job.id, job.kind, job.status, job.status_reason, job.phase, CAST(job.progress AS TEXT),
   job.requested_action, job.attempt, job.max_attempts, job.progress_timeout_seconds, job.heartbeat_at,
   job.worker, CAST(job.spec AS TEXT), CAST(job.resolved_config AS TEXT), CAST(job.error AS TEXT),
@@ -207,20 +220,44 @@ SELECT
   {_metrics("{best}", "split <> 'train'")},
   {_metrics("step DESC, split DESC", "split <> 'train'")},
   {_metrics("step DESC", "split = 'train'")}
-FROM job WHERE job.id {{among}}
 """  # noqa: S608 - nobody's input
-_KEY = """
-SELECT prefix, id, project_id, digest, CAST(scopes AS TEXT) FROM key
-WHERE prefix {among} AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {now})
-"""
+_KEY_COLUMNS = "key.id, key.project_id, key.digest, CAST(key.scopes AS TEXT)"
+_KEY_WIDTH = 4
+_VALID = "key.revoked_at IS NULL AND (key.expires_at IS NULL OR key.expires_at > {now})"
 _THERE = f"queue = job.queue AND NOT draining AND heartbeat_at > {{now}} - {FORGOTTEN_AFTER_SECONDS}"
+_MODEL = """
+SELECT {name} model.id,
+  EXISTS (SELECT 1 FROM artifact WHERE artifact.model_id = model.id AND artifact.name = 'model.onnx')
+FROM ({asked}) AS asked
+JOIN model ON model.project_id = asked.one AND model.id = CASE
+  WHEN substr(asked.other, 1, 4) = 'mdl_' THEN asked.other
+  ELSE (SELECT alias.model_id FROM model_alias AS alias
+        WHERE alias.project_id = asked.one AND alias.name = asked.other) END
+"""
 
 
-def _statements(*, now: str, best: str, among: str) -> tuple[str, str]:
-    there = _THERE.format(now=now)
-    return (
-        _JOB.format(now=now, best=best, among=among, there=there).strip(),
-        _KEY.format(now=now, among=among).strip(),
+class Statements(NamedTuple):
+    """Of one database."""
+
+    job: str
+    key: str
+    key_and_job: str
+    model: str
+
+
+def _statements(*, now: str, best: str, one: str, asked: str, named: bool) -> Statements:
+    """`one` holds of what is asked for, `asked` is a table of pairs of it; each row begins with the name by
+    which it was asked for where it is `named`."""
+    job = _JOB_COLUMNS.format(now=now, best=best, there=_THERE.format(now=now))
+    valid = _VALID.format(now=now)
+    pair = "asked.one, asked.other," if named else ""
+    return Statements(
+        f"SELECT {'job.id,' if named else ''} {job} FROM job WHERE job.id {one}",  # noqa: S608
+        f"SELECT {'key.prefix,' if named else ''} {_KEY_COLUMNS} FROM key "  # noqa: S608
+        f"WHERE key.prefix {one} AND {valid}",
+        f"SELECT {pair} {_KEY_COLUMNS}, {job} FROM ({asked}) AS asked "  # noqa: S608
+        f"JOIN key ON key.prefix = asked.one AND {valid} LEFT JOIN job ON job.id = asked.other",
+        _MODEL.format(name=pair, asked=asked).strip(),
     )
 
 
@@ -228,12 +265,16 @@ def _statements(*, now: str, best: str, among: str) -> tuple[str, str]:
 ON_SQLITE = _statements(
     now="((julianday('now') - 2440587.5) * 86400.0)",
     best="""json_extract("values", '$.AP') DESC, step, split""",
-    among="= ?",
+    one="= ?",
+    asked="SELECT ? AS one, ? AS other",
+    named=False,
 )
 ON_POSTGRESQL = _statements(
     now="extract(epoch from clock_timestamp())::double precision",
     best="""(("values" ->> 'AP')::double precision) DESC NULLS LAST, step, split""",
-    among="= ANY(%s)",
+    one="= ANY(%s)",
+    asked="SELECT * FROM unnest(%s::text[], %s::text[]) AS pair(one, other)",
+    named=True,
 )
 
 
@@ -249,20 +290,26 @@ class _OnSQLite:
         self._connection: sqlite3.Connection | None = None
 
     async def job(self, job_id: str) -> Raw | None:
-        return self._first(ON_SQLITE[0], job_id)
+        return self._first(ON_SQLITE.job, job_id)
 
     async def key(self, prefix: str) -> KeyGlance | None:
-        row = self._first(ON_SQLITE[1], prefix)
+        row = self._first(ON_SQLITE.key, prefix)
         return None if row is None else _key(row)
+
+    async def key_and_job(self, prefix: str, job_id: str) -> tuple[KeyGlance | None, Raw | None]:
+        return _key_and_job(self._first(ON_SQLITE.key_and_job, prefix, job_id))
+
+    async def model(self, project_id: str, reference: str) -> ModelGlance | None:
+        return _model(self._first(ON_SQLITE.model, project_id, reference))
 
     async def close(self) -> None:
         self._drop()
 
-    def _first(self, statement: str, wanted: str) -> Raw | None:
+    def _first(self, statement: str, *wanted: str) -> Raw | None:
         try:
             if self._connection is None:
                 self._connection = self._connect()
-            rows = self._connection.execute(statement, (wanted,)).fetchall()
+            rows = self._connection.execute(statement, wanted).fetchall()
         except sqlite3.Error as error:
             self._drop()
             raise NotNow from error
@@ -284,8 +331,10 @@ class _OnSQLite:
 class _OnPostgreSQL:
     def __init__(self, url: URL) -> None:
         connect = _connector(url)
-        self._jobs = _Together(connect, ON_POSTGRESQL[0], name_at=1)
-        self._keys = _Together(connect, ON_POSTGRESQL[1], name_at=0)
+        self._jobs = _Together(connect, ON_POSTGRESQL.job)
+        self._keys = _Together(connect, ON_POSTGRESQL.key)
+        self._keys_and_jobs = _Together(connect, ON_POSTGRESQL.key_and_job)
+        self._models = _Together(connect, ON_POSTGRESQL.model)
 
     async def job(self, job_id: str) -> Raw | None:
         return await self._jobs.get(job_id)
@@ -294,14 +343,31 @@ class _OnPostgreSQL:
         row = await self._keys.get(prefix)
         return None if row is None else _key(row)
 
+    async def key_and_job(self, prefix: str, job_id: str) -> tuple[KeyGlance | None, Raw | None]:
+        return _key_and_job(await self._keys_and_jobs.get(prefix, job_id))
+
+    async def model(self, project_id: str, reference: str) -> ModelGlance | None:
+        return _model(await self._models.get(project_id, reference))
+
     async def close(self) -> None:
-        await self._jobs.close()
-        await self._keys.close()
+        for one in (self._jobs, self._keys, self._keys_and_jobs, self._models):
+            await one.close()
 
 
 def _key(row: Raw) -> KeyGlance:
-    _, id_, project_id, digest, scopes = row
+    id_, project_id, digest, scopes = row
     return KeyGlance(id_, project_id, digest, _scopes(scopes))
+
+
+def _key_and_job(row: Raw | None) -> tuple[KeyGlance | None, Raw | None]:
+    if row is None:
+        return None, None
+    job = row[_KEY_WIDTH:]
+    return _key(row[:_KEY_WIDTH]), None if job[0] is None else job
+
+
+def _model(row: Raw | None) -> ModelGlance | None:
+    return None if row is None else ModelGlance(row[0], bool(row[1]))
 
 
 @lru_cache(maxsize=64)
@@ -330,17 +396,16 @@ class _Together:
     little more than one, and no answer is older than its question.
     """
 
-    def __init__(self, connect: _Connect, statement: str, *, name_at: int) -> None:
-        """The statement takes a list of names; `name_at` is the column that says whose row it is."""
+    def __init__(self, connect: _Connect, statement: str) -> None:
+        """The statement takes a list for each part of a name, and its rows begin with the name."""
         self._connect = connect
         self._statement = statement
-        self._name_at = name_at
         self._connection: psycopg.AsyncConnection[Raw] | None = None
-        self._waiting: list[tuple[str, asyncio.Future[Raw | None]]] = []
+        self._waiting: list[tuple[Raw, asyncio.Future[Raw | None]]] = []
         self._asking: asyncio.Task[None] | None = None
 
-    async def get(self, name: str) -> Raw | None:
-        """The row of this name. Raises `NotNow`."""
+    async def get(self, *name: str) -> Raw | None:
+        """The row of this name, without it. Raises `NotNow`."""
         future: asyncio.Future[Raw | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((name, future))
         if self._asking is None:
@@ -355,7 +420,7 @@ class _Together:
         await self._drop()
 
     async def _ask(self) -> None:
-        waiting: Sequence[tuple[str, asyncio.Future[Raw | None]]] = ()
+        waiting: Sequence[tuple[Raw, asyncio.Future[Raw | None]]] = ()
         try:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
@@ -372,12 +437,14 @@ class _Together:
         finally:
             self._asking = None
 
-    async def _rows(self, names: list[str]) -> dict[str, Raw]:
+    async def _rows(self, names: list[Raw]) -> dict[Raw, Raw]:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             if self._connection is None:
                 self._connection = await self._connect()
-            cursor = await self._connection.execute(self._statement.encode(), (names,))
-            return {row[self._name_at]: row for row in await cursor.fetchall()}
+            parts = [list(part) for part in zip(*names, strict=True)]
+            cursor = await self._connection.execute(self._statement.encode(), parts)
+            width = len(parts)
+            return {row[:width]: row[width:] for row in await cursor.fetchall()}
 
     async def _drop(self) -> None:
         if self._connection is not None:

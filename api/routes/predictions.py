@@ -29,6 +29,7 @@ from detector.errors import ImageInvalid
 from detector.runtime import ModelCard
 from store import models
 from store.errors import ModelCannotPredict, ModelNotFound
+from store.glance import NotNow
 
 router = APIRouter(prefix="/v1/models", tags=["predictions"])
 PICTURES = ("image/jpeg", "image/png")
@@ -131,7 +132,7 @@ async def predict(
     """
     answer_type = preferred(request, [_JSON, *PICTURES])
     # Every process looks the model up each time: it may be gone, or another project's.
-    model_id = await to_thread.run_sync(_resolved, services, project, model_id)
+    model_id = await _resolved(services, project, model_id)
     services.predictions.check()
     detector = await services.models.get((project, model_id))
     wanted = Wanted(
@@ -166,10 +167,22 @@ async def predict(
     return Response(b'{"object":"list","data":[' + b",".join(answers) + b"]}", media_type=_JSON)
 
 
-def _resolved(services: Services, project: str, reference: str) -> str:
+async def _resolved(services: Services, project: str, reference: str) -> str:
     """The model's own id. Raises `ModelNotFound`, `ModelCannotPredict`."""
-    with services.database.read() as session:
-        return models.with_graph(session, project, reference).id
+    try:
+        found = await services.glances.model(project, reference)
+    except NotNow:
+
+        def through_the_rows() -> str:
+            with services.database.read() as session:
+                return models.with_graph(session, project, reference).id
+
+        return await to_thread.run_sync(through_the_rows)
+    if found is None:
+        raise ModelNotFound
+    if not found.has_graph:
+        raise ModelCannotPredict
+    return found.id
 
 
 async def _raw_image(request: Request, services: Services) -> list[Upload]:
@@ -179,12 +192,11 @@ async def _raw_image(request: Request, services: Services) -> list[Upload]:
             "The body must be an image (image/*, application/octet-stream) or multipart/form-data, "
             f"not {kind or 'without a Content-Type'}."
         )
-    data = bytearray()
-    async for chunk in counted(request, services.settings.predict_body_limit_bytes):
-        data += chunk
+    chunks = [chunk async for chunk in counted(request, services.settings.predict_body_limit_bytes)]
+    data = b"".join(chunks)
     if not data:
         raise _missing("")
-    return [Upload(bytes(data), None)]
+    return [Upload(data, None)]
 
 
 async def _form_images(request: Request, services: Services) -> list[Upload]:

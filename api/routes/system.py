@@ -25,7 +25,8 @@ async def healthz() -> HealthView:
 
 @router.get("/readyz", summary="Can the service work?", responses=problems(NotReady))
 def readyz(services: ServicesDep) -> ReadyView:
-    """Looks at the database, its migrations, the broker and the blobs.
+    """Looks at the database, its migrations, the broker and the blobs, and whether the models that are to be
+    loaded at the start have been.
 
     A disk that is nearly full is told under `storage`: new uploads and jobs are refused then, everything else
     still works.
@@ -57,6 +58,7 @@ def _checks(services: Services) -> dict[str, Callable[[], object]]:
         "migrations": lambda: require_current(services.settings.database_url),
         "broker": lambda: _require(services.hints.ping()),
         "blobs": lambda: _require_writable(services),
+        "models": services.preload.check,
     }
 
 

@@ -28,6 +28,7 @@ class ReadyView(Shape):
                         "migrations": "ok",
                         "broker": "ok",
                         "blobs": "ok",
+                        "models": "ok",
                         "storage": "ok",
                     },
                 }

@@ -24,7 +24,7 @@ def test_the_process_is_healthy(client: TestClient) -> None:
 
 
 def test_everything_that_is_needed_is_ready(client: TestClient) -> None:
-    ok = {"database": "ok", "migrations": "ok", "broker": "ok", "blobs": "ok", "storage": "ok"}
+    ok = dict.fromkeys(("database", "migrations", "broker", "blobs", "models", "storage"), "ok")
     assert client.get("/readyz").json() == {"status": "ready", "checks": ok}
 
 
@@ -43,6 +43,7 @@ def test_what_is_not_ready_is_named_without_its_insides(
         "migrations": "ok",
         "broker": "failed (ConnectionError)",
         "blobs": "ok",
+        "models": "ok",
     }
     assert "database, broker" in body["detail"]
     assert "hunter2" not in answer.text

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -133,3 +134,20 @@ def test_the_card_survives_json_and_ignores_what_a_later_version_adds() -> None:
     assert ModelCard.model_validate_json(CARD.model_dump_json()) == CARD
     later = CARD.model_dump() | {"new": 1}
     assert ModelCard.model_validate(later) == CARD
+
+
+def test_a_graph_runs_on_the_gpu_where_onnx_runtime_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert OnnxDetector(graph([0, 1]), CARD).provider == "CPUExecutionProvider"
+    session = onnxruntime.InferenceSession
+    asked = []
+
+    def opened(onnx: bytes, options: object, providers: list[tuple[str, dict[str, str]]]) -> object:
+        asked.extend(providers)
+        return session(onnx, options, providers=["CPUExecutionProvider"])
+
+    here = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: here)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    assert len(OnnxDetector(graph([0, 1]), CARD).detect(white(64, 64))) == 2
+    assert [name for name, _ in asked] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert asked[0][1]["use_tf32"] == "0"

@@ -10,15 +10,16 @@ import psycopg
 import pytest
 from sqlalchemy import update
 
-from store import glance, jobs, keys, workers
-from store.glance import Glances, JobGlance, NotNow, glances
+from store import aliases, glance, jobs, keys, projects, workers
+from store.glance import Glances, JobGlance, ModelGlance, NotNow, glances
 from store.keys import Scope
 from store.overview import Overview, Point, overview
 from store.sessions import Database, migrate
-from store.tables import DEFAULT_PROJECT, Job, JobMetric
+from store.tables import DEFAULT_PROJECT, Artifact, Job, JobMetric
 from tests.servers import PostgreSQL
 from tests.store.every_job import every_job
 from tests.store.helpers import do, queue_training, running_training
+from tests.store.test_imported_models import imported
 
 T = TypeVar("T")
 SECRET = b"s" * 32
@@ -152,6 +153,56 @@ def test_a_key_is_found_until_it_is_revoked(database: Database) -> None:
     assert glanced(database, lambda found: found.key(prefix)) is None
 
 
+def test_a_key_comes_with_the_job_that_it_asks_for(database: Database) -> None:
+    job = queue_training(database)
+    with database.begin() as session:
+        made = [
+            keys.create(session, secret=SECRET, project_id=DEFAULT_PROJECT, name=name, scopes=[Scope.READ])
+            for name in "ab"
+        ]
+    first, second = (keys.prefix_of(new.text) or "" for new in made)
+    do(database, keys.revoke, DEFAULT_PROJECT, made[1].row.id)
+
+    async def ask(found: Glances) -> None:
+        row = await found.job(job.id)
+        key = await found.key(first)
+        assert row is not None
+        assert key is not None
+        pairs = [(first, job.id), (first, "job_0"), (second, job.id), ("hd_0", job.id)]
+        told = await asyncio.gather(*(found.key_and_job(*pair) for pair in pairs))
+        assert told == [(key, row), (key, None), (None, None), (None, None)]
+
+    glanced(database, ask)
+
+
+def test_a_model_is_found_by_its_id_and_by_its_alias(database: Database) -> None:
+    model = imported(database)
+    do(database, aliases.put, DEFAULT_PROJECT, "production", model_id=model.id)
+    with database.begin() as session:
+        other = projects.ensure(session, "another team").id
+
+    async def ask(found: Glances) -> list[ModelGlance | None]:
+        wanted = [(DEFAULT_PROJECT, model.id), (DEFAULT_PROJECT, "production"), (DEFAULT_PROJECT, "mdl_0")]
+        wanted += [(other, model.id), (other, "production"), (DEFAULT_PROJECT, "other")]
+        return await asyncio.gather(*(found.model(*one) for one in wanted))
+
+    known = ModelGlance(model.id, has_graph=False)
+    assert glanced(database, ask) == [known, known, None, None, None, None]
+    with database.begin() as session:
+        session.add(
+            Artifact(
+                model_id=model.id,
+                name="model.onnx",
+                media_type="x",
+                blob="sha256/ab/ab",
+                sha256="ab",
+                bytes=1,
+            )
+        )
+    found = glanced(database, lambda found: found.model(DEFAULT_PROJECT, "production"))
+    assert found == ModelGlance(model.id, has_graph=True)
+
+
 def test_a_locked_file_is_not_waited_for(sqlite_database: Database) -> None:
     job = queue_training(sqlite_database)
     sqlite_database.dispose()
@@ -195,17 +246,23 @@ def test_after_the_server_was_away_it_answers_again(postgresql_server: PostgreSQ
 def test_nothing_but_the_workers_is_looked_through(sqlite_database: Database, statement: str) -> None:
     """Whatever grows with jobs, steps or keys is found by an index, and sorted by it."""
     with closing(sqlite3.connect(str(sqlite_database.url.database))) as connection:
-        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", ("x",))]
-    assert {step for step in plan if step.startswith("SCAN")} <= {"SCAN worker"}
+        wanted = ("x",) * statement.count("?")
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", wanted)]
+    what_is_asked = {"SCAN asked", "SCAN CONSTANT ROW"}
+    assert {step for step in plan if step.startswith("SCAN")} <= {"SCAN worker"} | what_is_asked
     assert not [step for step in plan if "TEMP B-TREE" in step]
 
 
-def test_postgresql_looks_nothing_through_either(migrated_postgresql: str) -> None:
+@pytest.mark.parametrize("name", glance.Statements._fields)
+def test_postgresql_looks_nothing_through_either(migrated_postgresql: str, name: str) -> None:
+    statement = getattr(glance.ON_POSTGRESQL, name)
     with psycopg.connect(migrated_postgresql) as connection:
         connection.execute("SET enable_seqscan = off")  # small tables are, whatever the indexes
-        plan = connection.execute("EXPLAIN " + glance.ON_POSTGRESQL[0], (["job_0"],)).fetchall()
+        wanted = [["x"]] * statement.count("%s")
+        plan = connection.execute("EXPLAIN " + statement, wanted).fetchall()
     steps = [row[0].strip() for row in plan]
     assert [step for step in steps if "Seq Scan" in step and "worker" not in step] == []
     assert [step for step in steps if step.startswith("Sort")] == []
-    assert any("ix_job_metric_best" in step for step in steps)
-    assert any("ix_job_metric_last" in step for step in steps)
+    if "job" in name:
+        assert any("ix_job_metric_best" in step for step in steps)
+        assert any("ix_job_metric_last" in step for step in steps)
