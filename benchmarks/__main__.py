@@ -9,7 +9,10 @@ import benchmarks
 NOT_A_BENCHMARK = {
     "hello",
     "http_load",
+    "litserve_app",
+    "peers",
     "polled_jobs",
+    "served_model",
     "harness",
     "full_size",
     "method_plots",

@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -24,9 +25,9 @@ class Server:
     process: psutil.Process
 
     def cpu_seconds(self) -> float:
-        """User and system time of the process so far, all of its threads."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """User and system time of the process so far, all of its threads, and of the processes below it."""
+        times = [one.cpu_times() for one in (self.process, *self.process.children(recursive=True))]
+        return float(sum(one.user + one.system for one in times))
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,42 @@ class Cost:
 
     cpu_seconds: float
     wall_seconds: float
+    waits: list[float] = field(repr=False)
+    """Seconds from a request to its answer, of all of them."""
 
 
 @contextmanager
 def served(
-    arguments: Sequence[str], port: int, path: str, log: Path, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    port: int,
+    path: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    python: Path = Path(sys.executable),
 ) -> Iterator[Server]:
-    """The program `python *arguments` while the block runs, from when `path` is answered on `port`."""
+    """The program `python *arguments` while the block runs, from when `path` is answered with 200 on `port`.
+
+    What it has started ends with it.
+    """
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, *arguments], env=os.environ | dict(environment or {}), stdout=file, stderr=file
+            [python, *arguments],
+            env=os.environ | dict(environment or {}),
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
         try:
             _wait_until_it_answers(process, port, path, log)
             yield Server(port, psutil.Process(process.pid))
         finally:
             process.terminate()
-            process.wait(30)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def request(path: str, headers: Mapping[str, str] | None = None) -> bytes:
@@ -74,8 +94,10 @@ def load(server: Server, requests: Sequence[bytes], *, total: int, connections: 
     """
     todo = (requests[number % len(requests)] for number in range(total))
     cpu, wall = server.cpu_seconds(), time.perf_counter()
-    asyncio.run(_run(server.port, [_Client(todo, status) for _ in range(connections)]))
-    return Cost((server.cpu_seconds() - cpu) / total, (time.perf_counter() - wall) / total)
+    clients = [_Client(todo, status) for _ in range(connections)]
+    asyncio.run(_run(server.port, clients))
+    waits = [seconds for client in clients for seconds in client.waits]
+    return Cost((server.cpu_seconds() - cpu) / total, (time.perf_counter() - wall) / total, waits)
 
 
 def free_port() -> int:
@@ -92,10 +114,12 @@ class _Client(asyncio.Protocol):
         self._todo = todo
         self._wanted = status
         self._buffer = b""
+        self._asked_at = 0.0
         self._transport: asyncio.WriteTransport | None = None
         self._head = b""
         self.status = 0
         self.body = b""
+        self.waits: list[float] = []
         self.ended: asyncio.Future[None]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -113,6 +137,7 @@ class _Client(asyncio.Protocol):
         if len(rest) < length:
             return
         self._buffer = b""
+        self.waits.append(time.perf_counter() - self._asked_at)
         self._head, self.status, self.body = head, int(head[9:12]), rest
         if self._wanted is not None and self.status != self._wanted:
             self._end(RuntimeError(f"answered {self.status}: {(head + rest)[:500]!r}"))
@@ -132,6 +157,7 @@ class _Client(asyncio.Protocol):
         if asked is None:
             self._end(None)
         else:
+            self._asked_at = time.perf_counter()
             self._transport.write(asked)
 
     def _end(self, error: Exception | None) -> None:
@@ -156,8 +182,9 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, path: st
     give_up = time.monotonic() + START_SECONDS
     while True:
         try:
-            answer(port, request(path))
-            return
+            if answer(port, request(path))[0] == 200:
+                return
+            raise ConnectionError("it is not ready")
         except OSError:
             if process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(log.read_text()) from None
