@@ -268,6 +268,7 @@ def get_dataset_report(
 @router.delete(
     "/{dataset_id}",
     status_code=204,
+    response_class=Response,
     summary="Delete a dataset",
     responses=problems(DatasetNotFound, DatasetInUse),
 )

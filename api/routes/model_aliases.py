@@ -118,6 +118,7 @@ def put_model_alias(
 @router.delete(
     "/{alias}",
     status_code=204,
+    response_class=Response,
     summary="Delete an alias",
     responses=problems(ModelAliasNotFound, PreconditionFailed),
 )

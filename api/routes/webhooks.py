@@ -84,7 +84,11 @@ def get_webhook(webhook_id: WebhookId, database: DatabaseDep, project: ProjectDe
 
 
 @router.delete(
-    "/{webhook_id}", status_code=204, summary="Delete a webhook", responses=problems(WebhookNotFound)
+    "/{webhook_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Delete a webhook",
+    responses=problems(WebhookNotFound),
 )
 def delete_webhook(webhook_id: WebhookId, database: DatabaseDep, project: ProjectDep) -> None:
     """Nothing more is sent to it, nor what is still on its way."""
