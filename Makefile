@@ -19,7 +19,7 @@ SECONDS ?= 60
 # A file's tests stay together, the long files of tests/acceptance come first.
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up test table machine faults hosts hostile lint audit bench accuracy format lock clean
+.PHONY: help setup demo up test table machine faults hosts containers hostile lint sbom audit bench accuracy format lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ faults: $(READY) ## Break the real service in every way, most of two hours; repo
 hosts: $(READY) ## Train on several hosts (network namespaces; needs root) and cut one of them off twice (SEED=1)
 	@$(BIN)/python -m tests.faults.hosts --seed $(SEED) --report docs/faults/hosts.md
 
+containers: $(READY) ## Build the images and run the compose stack for real, with docker or podman (DATA=some.zip for your own)
+	@$(BIN)/python -m tests.docker.stack $(if $(filter %.zip,$(DATA)),--data "$(DATA)") --report docs/containers.md
+
 hostile: $(READY) ## Send everything hostile to the real service: corpus, schemathesis, 2 GB in pieces, atheris (an hour; SECONDS=60 SEED=1)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group fuzz || echo "atheris cannot be installed here"
 	@failed=0; \
@@ -71,11 +74,17 @@ hostile: $(READY) ## Send everything hostile to the real service: corpus, schema
 	$(BIN)/python -m tests.hostile.fuzz --seconds $(SECONDS) || failed=1; \
 	exit $$failed
 
-lint: $(READY) ## Check style, types and the imports between rooms
+lint: $(READY) ## Check style, types, the imports between rooms, and the Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/*.Dockerfile
+
+sbom: $(READY) ## Write what the images' environments are made of, as CycloneDX, to sbom/
+	@mkdir -p sbom
+	@for image in api worker; do $(BIN)/cyclonedx-py requirements requirements/$$image.txt --pyproject pyproject.toml \
+		--mc-type application --output-reproducible --of JSON -o sbom/$$image.cdx.json && echo "sbom/$$image.cdx.json"; done
 
 audit: $(READY) ## Ask whether a locked package has a known vulnerability
 	@$(BIN)/python -m tests.audit
@@ -95,6 +104,8 @@ lock: $(READY) ## Lock the requirements anew
 	$(LOCK) --extra all --group dev -o requirements/dev.txt
 	$(LOCK) --extra api --constraint requirements/dev.txt -o requirements/api.txt
 	$(LOCK) --extra worker --constraint requirements/dev.txt -o requirements/worker.txt
+	echo uv | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+		--constraint requirements/dev.txt -o requirements/build.txt -
 
 clean: ## Remove the environment and what tools leave behind
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo

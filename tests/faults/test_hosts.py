@@ -1,4 +1,4 @@
-"""Several hosts, one cut off twice. Opt-in (RUN_LONG_TESTS=1): minutes, and root for the network namespaces."""
+"""Several hosts, one cut off twice. Opt-in (RUN_LONG_TESTS=1): minutes, and root for the namespaces."""
 
 import pytest
 
