@@ -10,7 +10,7 @@ from anyio import to_thread
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import access, errors, logs
+from api import access, errors, logs, polling
 from api.access import Caller, KeyInvalid, KeyMissing
 from api.errors import Refusal
 from api.services import Services
@@ -99,19 +99,27 @@ async def _caller(services: Services, scope: Scope) -> Caller:
     if scheme.lower() != "bearer" or secret is None:
         raise KeyInvalid
 
-    found = await _key(services, secret, text.strip())
+    found = await _key(services, secret, text.strip(), scope)
     if found is None:
         raise KeyInvalid
     return access.caller_of(found)
 
 
-async def _key(services: Services, secret: bytes, text: str) -> Key | KeyGlance | None:
-    """The database is asked every time: a key that was revoked is refused from that moment on."""
+async def _key(services: Services, secret: bytes, text: str, scope: Scope) -> Key | KeyGlance | None:
+    """The database is asked every time: a key that was revoked is refused from that moment on.
+
+    Whoever polls a job is looked up together with it.
+    """
     prefix = keys.prefix_of(text)
     if prefix is None:
         return None
+    row: KeyGlance | None
     try:
-        row = await services.glances.key(prefix)
+        job_id = polling.job_of(scope)
+        if job_id is None:
+            row = await services.glances.key(prefix)
+        else:
+            row, scope["state"][polling.POLLED] = await services.glances.key_and_job(prefix, job_id)
     except NotNow:
 
         def find() -> Key | None:

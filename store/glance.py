@@ -245,7 +245,7 @@ class Statements(NamedTuple):
     model: str
 
 
-def _statements(*, now: str, best: str, one: str, asked: str, named: bool) -> Statements:
+def _statements(*, now: str, best: str, one: str, asked: str, key_and_job: str, named: bool) -> Statements:
     """`one` holds of what is asked for, `asked` is a table of pairs of it; each row begins with the name by
     which it was asked for where it is `named`."""
     job = _JOB_COLUMNS.format(now=now, best=best, there=_THERE.format(now=now))
@@ -255,25 +255,29 @@ def _statements(*, now: str, best: str, one: str, asked: str, named: bool) -> St
         f"SELECT {'job.id,' if named else ''} {job} FROM job WHERE job.id {one}",  # noqa: S608
         f"SELECT {'key.prefix,' if named else ''} {_KEY_COLUMNS} FROM key "  # noqa: S608
         f"WHERE key.prefix {one} AND {valid}",
-        f"SELECT {pair} {_KEY_COLUMNS}, {job} FROM ({asked}) AS asked "  # noqa: S608
-        f"JOIN key ON key.prefix = asked.one AND {valid} LEFT JOIN job ON job.id = asked.other",
+        f"SELECT {pair} {_KEY_COLUMNS}, {job} FROM {key_and_job.format(valid=valid)}",  # noqa: S608
         _MODEL.format(name=pair, asked=asked).strip(),
     )
 
 
+_PAIRS = "SELECT * FROM unnest(%s::text[], %s::text[]) AS pair(one, other)"
 # `store.clock` has the same clocks, `store.tables` the index in the order of the best.
 ON_SQLITE = _statements(
     now="((julianday('now') - 2440587.5) * 86400.0)",
     best="""json_extract("values", '$.AP') DESC, step, split""",
     one="= ?",
     asked="SELECT ? AS one, ? AS other",
+    # Without a table of what is asked for: 2 µs of 19.
+    key_and_job="key LEFT JOIN job ON job.id = ? WHERE key.prefix = ? AND {valid}",
     named=False,
 )
 ON_POSTGRESQL = _statements(
     now="extract(epoch from clock_timestamp())::double precision",
     best="""(("values" ->> 'AP')::double precision) DESC NULLS LAST, step, split""",
     one="= ANY(%s)",
-    asked="SELECT * FROM unnest(%s::text[], %s::text[]) AS pair(one, other)",
+    asked=_PAIRS,
+    key_and_job=f"({_PAIRS}) AS asked JOIN key ON key.prefix = asked.one AND {{valid}} "
+    "LEFT JOIN job ON job.id = asked.other",
     named=True,
 )
 
@@ -297,7 +301,7 @@ class _OnSQLite:
         return None if row is None else _key(row)
 
     async def key_and_job(self, prefix: str, job_id: str) -> tuple[KeyGlance | None, Raw | None]:
-        return _key_and_job(self._first(ON_SQLITE.key_and_job, prefix, job_id))
+        return _key_and_job(self._first(ON_SQLITE.key_and_job, job_id, prefix))
 
     async def model(self, project_id: str, reference: str) -> ModelGlance | None:
         return _model(self._first(ON_SQLITE.model, project_id, reference))

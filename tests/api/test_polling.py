@@ -64,6 +64,9 @@ class Busy:
     async def key(self, prefix: str) -> None:
         raise NotNow
 
+    async def key_and_job(self, prefix: str, job_id: str) -> None:
+        raise NotNow
+
     async def close(self) -> None:
         pass
 
