@@ -5,9 +5,9 @@ import sys
 
 import uvicorn
 
-from api import logs
 from api.app import create_app
 from api.settings import ListenRefused, Settings, check_listen
+from store import logs, tracing
 from store.errors import SettingsInvalid
 from store.settings import read
 
@@ -17,7 +17,9 @@ def main() -> int:
     logs.configure()
     try:
         settings = read(Settings)
+        logs.configure(settings.log_format)
         check_listen(settings)
+        tracing.configure(settings, "api")
         app = create_app(settings)
     except (SettingsInvalid, ListenRefused) as error:
         logging.error("%s", error)

@@ -101,6 +101,7 @@ SCOPES: dict[str, Scope] = {
     "drain_worker": Scope.ADMIN,
     "undrain_worker": Scope.ADMIN,
     "get_storage": Scope.ADMIN,
+    "get_metrics": Scope.METRICS,
     "collect_storage": Scope.ADMIN,
     "create_model": Scope.TRAIN,
     "list_models": Scope.READ,

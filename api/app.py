@@ -5,12 +5,11 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from api import errors, idempotency, openapi
+from api import errors, idempotency, metrics, openapi
 from api.dependencies import ADMITTED
 from api.middleware import Authentication, BodyLimit, RequestContext
 from api.polling import Polling
@@ -32,6 +31,8 @@ from api.routes import (
 )
 from api.services import opened
 from api.settings import Settings
+from api.tracing import Traced
+from store.monitoring import exposed, own_version
 from store.settings import read
 
 # They count the bytes of their bodies themselves.
@@ -51,9 +52,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with opened(settings) as services:
             app.state.services = services
+            app.state.registry = metrics.registry(services)
             preloading = asyncio.create_task(services.preload.run())
             try:
-                yield
+                with exposed(app.state.registry, settings):
+                    yield
             finally:
                 preloading.cancel()
                 await services.following.close()
@@ -61,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="HarmonicDet",
-        version=_version(),
+        version=own_version(),
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
         # FastAPI's pages load their scripts from a CDN; `routes.system` has one that needs none.
@@ -76,6 +79,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Polling)
     app.add_middleware(BodyLimit, limit=settings.body_limit_bytes, streaming=_STREAMING)
     app.add_middleware(Authentication)
+    if settings.traces:
+        app.add_middleware(Traced)
     app.add_middleware(RequestContext)
     for module in (
         datasets,
@@ -100,10 +105,3 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _operation_id(route: APIRoute) -> str:
     return route.name
-
-
-def _version() -> str:
-    try:
-        return version("harmonicdet")
-    except PackageNotFoundError:  # run from its source, as in the container
-        return "0.1.0"

@@ -10,11 +10,11 @@ from anyio import to_thread
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import access, errors, logs, polling
+from api import access, errors, instruments, logs
 from api.access import Caller, KeyInvalid, KeyMissing
 from api.errors import Refusal
 from api.services import Services
-from store import keys
+from store import context, keys
 from store.errors import StoreError
 from store.glance import KeyGlance, NotNow
 from store.secrets import redacted
@@ -39,6 +39,7 @@ class RequestContext:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
+        context.request_id.set(request_id)  # every request is a task of its own, with its own context
         started = False
         begun = time.monotonic()
 
@@ -46,7 +47,9 @@ class RequestContext:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                logs.answered(scope, message["status"], time.monotonic() - begun)
+                seconds = time.monotonic() - begun
+                logs.answered(scope, message["status"], seconds)
+                instruments.requests.count(scope["method"], _template(scope), message["status"], seconds)
                 headers = [*message["headers"], (b"x-request-id", request_id.encode())]
                 if b"x-content-type-options" not in dict(headers):
                     headers.append((b"x-content-type-options", b"nosniff"))
@@ -99,27 +102,19 @@ async def _caller(services: Services, scope: Scope) -> Caller:
     if scheme.lower() != "bearer" or secret is None:
         raise KeyInvalid
 
-    found = await _key(services, secret, text.strip(), scope)
+    found = await _key(services, secret, text.strip())
     if found is None:
         raise KeyInvalid
     return access.caller_of(found)
 
 
-async def _key(services: Services, secret: bytes, text: str, scope: Scope) -> Key | KeyGlance | None:
-    """The database is asked every time: a key that was revoked is refused from that moment on.
-
-    Whoever polls a job is looked up together with it.
-    """
+async def _key(services: Services, secret: bytes, text: str) -> Key | KeyGlance | None:
+    """The database is asked every time: a key that was revoked is refused from that moment on."""
     prefix = keys.prefix_of(text)
     if prefix is None:
         return None
-    row: KeyGlance | None
     try:
-        job_id = polling.job_of(scope)
-        if job_id is None:
-            row = await services.glances.key(prefix)
-        else:
-            row, scope["state"][polling.POLLED] = await services.glances.key_and_job(prefix, job_id)
+        row = await services.glances.key(prefix)
     except NotNow:
 
         def find() -> Key | None:
@@ -157,6 +152,12 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+def _template(scope: Scope) -> str:
+    """The path with the names of its parameters in place of them; `none` where no route was found."""
+    route = scope.get("route")
+    return "none" if route is None else str(route.path)
 
 
 def _request_id(scope: Scope) -> str:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from api.bodies import Field, PartData, PartStart, counted, multipart
 from api.errors import BodyMalformed, Invalid, invalid, pointer
+from api.instruments import uploads_in_flight
 from api.room import check_quota, check_room
 from api.schemas.common import Body, ProblemError
 from api.settings import Settings
@@ -126,14 +127,15 @@ async def write(chunks: AsyncIterator[bytes], sink: Sink, settings: Settings, le
     Raises `StorageFull`, `StorageQuotaExceeded`.
     """
     buffer = bytearray()
-    async for chunk in chunks:
-        buffer += chunk
-        # The first bytes go at once: a sink that looks at them refuses what is no file of its kind.
-        if len(buffer) >= _WRITE or sink.size == 0:
+    with uploads_in_flight.track_inprogress():
+        async for chunk in chunks:
+            buffer += chunk
+            # The first bytes go at once: a sink that looks at them refuses what is no file of its kind.
+            if len(buffer) >= _WRITE or sink.size == 0:
+                await to_thread.run_sync(_flush, sink, bytes(buffer), settings, left)
+                buffer.clear()
+        if buffer:
             await to_thread.run_sync(_flush, sink, bytes(buffer), settings, left)
-            buffer.clear()
-    if buffer:
-        await to_thread.run_sync(_flush, sink, bytes(buffer), settings, left)
 
 
 def _flush(sink: Sink, data: bytes, settings: Settings, left: int | None) -> None:

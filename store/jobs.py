@@ -7,13 +7,13 @@ the database's. Messages leave after the commit, sent by the caller.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from store import checkpoints as checkpoints_kept
-from store import quotas, webhooks, workers
+from store import context, quotas, webhooks, workers
 from store.clock import database_now
 from store.errors import (
     ActionNotPossible,
@@ -84,6 +84,15 @@ class Claim:
     requested_action: RequestedAction | None  # what was asked for before the claim: a stop
     max_attempts: int
     progress_timeout_seconds: float  # no new step for so long is a stall; 0: as the worker's settings say
+    request_id: str | None = None  # of the request that made the job
+    traceparent: str | None = None
+
+
+class Outcome(NamedTuple):
+    """What has become of a job: `queued` again, or how it has ended, and why."""
+
+    status: JobStatus
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -144,6 +153,8 @@ def create(
         "extra": metadata or {},
         "max_attempts": max_attempts,
         "progress_timeout_seconds": progress_timeout_seconds,
+        "request_id": context.request_id.get(),
+        "traceparent": context.traceparent.get(),
         # The caller sends the first hint after its commit.
         "dispatched_at": database_now(),
         "next_event": 2,
@@ -179,6 +190,12 @@ def get(session: Session, project_id: str, job_id: str) -> Job:
     if job is None:
         raise JobNotFound
     return job
+
+
+def outcome(session: Session, job_id: str) -> Outcome:
+    """How an attempt has ended, asked in the transaction that ends it."""
+    row = session.execute(select(Job.status, Job.status_reason).where(Job.id == job_id)).one()
+    return Outcome(row.status, row.status_reason or "")
 
 
 def list_(
@@ -297,7 +314,7 @@ def claim(
     quotas.hold_running(session, job_id)
     row = session.execute(
         update(Job)
-        .where(Job.id == job_id, _claimable(), *_not_draining(worker_id))
+        .where(Job.id == job_id, claimable(), *_not_draining(worker_id))
         .values(
             status=JobStatus.RUNNING,
             status_reason=None,
@@ -327,6 +344,8 @@ def claim(
             Job.requested_action,
             Job.max_attempts,
             Job.progress_timeout_seconds,
+            Job.request_id,
+            Job.traceparent,
             Job.next_event,
         )
         .execution_options(synchronize_session=False)
@@ -354,6 +373,8 @@ def claim(
         requested_action=row.requested_action,
         max_attempts=row.max_attempts,
         progress_timeout_seconds=row.progress_timeout_seconds,
+        request_id=row.request_id,
+        traceparent=row.traceparent,
     )
 
 
@@ -373,7 +394,7 @@ def claim_next(
 
 def next_due(session: Session, queue: str, *, worker_id: str | None = None) -> str | None:
     """The job that a free worker of `queue` should claim: the highest priority first, then the oldest."""
-    statement = select(Job.id).where(Job.queue == queue, _claimable(), *_not_draining(worker_id))
+    statement = select(Job.id).where(Job.queue == queue, claimable(), *_not_draining(worker_id))
     return session.scalar(statement.order_by(Job.priority.desc(), Job.id).limit(1))
 
 
@@ -934,7 +955,8 @@ def _ready() -> ColumnElement[bool]:
     return or_(Job.kind == JobKind.VALIDATE, Job.dataset_id.is_(None), valid)
 
 
-def _claimable() -> ColumnElement[bool]:
+def claimable() -> ColumnElement[bool]:
+    """Queued, and nothing to wait for but a worker."""
     return and_(Job.status == JobStatus.QUEUED, Job.not_before <= database_now(), _ready(), quotas.may_run())
 
 
@@ -952,7 +974,7 @@ def _overdue() -> ColumnElement[bool]:
 def _hintable(interval_seconds: float) -> ColumnElement[bool]:
     times = case({0: 1, 1: 1, 2: 2, 3: 4, 4: 8}, value=Job.hints, else_=LONGEST_HINT_INTERVAL)
     return and_(
-        _claimable(),
+        claimable(),
         Job.dispatched_at + times * interval_seconds <= database_now(),
     )
 

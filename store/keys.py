@@ -36,6 +36,7 @@ class Scope(StrEnum):
     TRAIN = "train"
     PREDICT = "predict"
     ADMIN = "admin"
+    METRICS = "metrics"
 
 
 @dataclass(frozen=True)

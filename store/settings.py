@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from store.errors import SettingsInvalid
+from store.logs import LogFormat
 
 S = TypeVar("S", bound="StoreSettings")
 
@@ -96,6 +97,15 @@ class StoreSettings(BaseSettings):
         default_factory=lambda data: str(data["data"] / "blobs")
     )
     """Directory of datasets, checkpoints and artifacts."""
+
+    log_format: LogFormat = "text"
+    """`text`, lines for people, or `json`, an object on each line."""
+    metrics_port: int = Field(0, ge=0, le=65535)
+    """Port on which Prometheus may ask this process, without a key; 0: none."""
+    metrics_host: str = "127.0.0.1"
+    """Address of that port. Whoever reaches it learns how busy the service is, no names and no ids."""
+    traces: bool = False
+    """Whether traces are sent by OTLP, to where OpenTelemetry's own `OTEL_EXPORTER_OTLP_ENDPOINT` says."""
 
     min_free_bytes: int = Field(1 << 30, ge=0)
     """With less room on a disk nothing new is begun there: no upload, no job, no training."""

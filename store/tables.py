@@ -217,6 +217,7 @@ class Job(Base):
         Index("ix_job_status_queue_not_before", "status", "queue", "not_before"),
         Index("ix_job_status_lease_until", "status", "lease_until"),
         Index("ix_job_status_queue_priority_id", "status", "queue", "priority", "id"),
+        Index("ix_job_finished_at", "finished_at"),
         CheckConstraint("token >= attempt", name="token_covers_attempt"),
     )
 
@@ -262,6 +263,9 @@ class Job(Base):
 
     next_event: Mapped[int] = mapped_column(default=1)  # number of the next event
     log_tail: Mapped[str] = mapped_column(default="")
+    # Of the request that made it, for whoever reads logs and traces; see store.context.
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    traceparent: Mapped[str | None] = mapped_column(String(64))
     extra: Mapped[dict[str, str]] = mapped_column("metadata")
     created_at: Mapped[datetime] = mapped_column(default=database_now())
     started_at: Mapped[datetime | None]

@@ -15,6 +15,8 @@ from store.rows import insert_into
 from store.tables import Worker
 
 FORGOTTEN_AFTER_SECONDS = 600.0
+_LONGEST_PERIOD_SECONDS = 10.0
+_HEARTBEATS = 5  # of a job to one report of its worker
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,11 @@ class WorkerOrder:
     """What a worker is told when it reports."""
 
     draining: bool  # finish what you have, claim nothing more
+
+
+def report_period(heartbeat_seconds: float) -> float:
+    """Seconds between two reports of a worker whose jobs have so many between two heartbeats."""
+    return min(heartbeat_seconds * _HEARTBEATS, _LONGEST_PERIOD_SECONDS)
 
 
 def register(

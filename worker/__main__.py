@@ -13,12 +13,15 @@ from typing import get_args
 from celery import signals
 from celery.exceptions import SecurityWarning
 
+from store import logs, tracing
 from store import settings as store_settings
 from store.blobs import open_blobs
 from store.caretaker import Caretaker
 from store.errors import SettingsInvalid
+from store.monitoring import exposed
 from store.queue import Hints
 from store.sessions import Database
+from worker import instruments
 from worker.app import create_app, listen
 from worker.cache import DatasetCache
 from worker.health import Pulse
@@ -38,9 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--queue", choices=get_args(Queue), required=True)
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=options.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(level=options.log_level)
     for noisy in ("celery.app.trace", "celery.worker.strategy", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("kombu.connection").setLevel(logging.ERROR)  # a folder has no host name
@@ -48,7 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
         settings = store_settings.read(WorkerSettings)
     except SettingsInvalid as error:
         parser.exit(2, f"{error}\n")
-    _work(settings, options.queue, options.log_level)
+    logs.configure(settings.log_format, options.log_level)
+    try:
+        tracing.configure(settings, options.queue)
+        _work(settings, options.queue, options.log_level)
+    except SettingsInvalid as error:
+        parser.exit(2, f"{error}\n")
     return 0
 
 
@@ -107,8 +113,10 @@ def _work(settings: WorkerSettings, queue: str, log_level: str) -> None:
         optimization="fair",
         quiet=True,
     )
+    registry = instruments.registry(settings, queue, lambda: supervisor.current)
     try:
-        celery.start()
+        with exposed(registry, settings):
+            celery.start()
     finally:
         stopping.set()
         roster.stop()

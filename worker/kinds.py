@@ -43,6 +43,10 @@ class Kind(ABC):
     def result(self, shop: Workshop, claim: Claim, run: Path) -> Ending:
         """Ships what the complete run has made to the blobs; returns how the job ends."""
 
+    def succeeded(self, shop: Workshop, claim: Claim) -> None:
+        """After the job has ended well and that is committed: tells others. Nothing can fail any more."""
+        return
+
     def failure(self, shop: Workshop, claim: Claim, run: Path, failure: JobFailed) -> Ending | None:
         """How the job ends when the detector has refused its input; None for the job's plain failure."""
         return None

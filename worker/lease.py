@@ -9,12 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.errors import Fenced, StoreError
 from store.tables import RequestedAction
+from worker import instruments
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +53,10 @@ class Lease:
         self._done = threading.Event()
         self._lost = threading.Event()
         self._lock = threading.Lock()
+        # Each in a copy of the context, so that their lines in the log name the job.
         self._threads = [
-            threading.Thread(target=self._beat_on, name="heartbeat", daemon=True),
-            threading.Thread(target=self._watch, name="lease-watch", daemon=True),
+            threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True)
+            for name, run in (("heartbeat", self._beat_on), ("lease-watch", self._watch))
         ]
         self.requested: RequestedAction | None = None
         self.cut_off = False
@@ -102,6 +105,7 @@ class Lease:
                 return
             except (StoreError, SQLAlchemyError, OSError) as error:
                 log.warning("heartbeat failed: %s", error)
+                instruments.heartbeats_failed.inc()
                 continue
             self._good_at = before
             if not self.lost:
@@ -126,4 +130,5 @@ class Lease:
                 return
             self._lost.set()
         log.error("the lease is lost: %s", why)
+        instruments.leases_lost.inc()
         self._on_lost()

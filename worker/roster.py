@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -16,15 +15,13 @@ from sqlalchemy.orm import Session
 from store import jobs, workers
 from store.errors import StoreError, WorkerNotFound
 from store.ids import new_id
+from store.monitoring import own_version
 from store.queue import Hints
 from store.sessions import Database
 from worker import device
 from worker.room import Room
 
 log = logging.getLogger(__name__)
-
-_LONGEST_PERIOD_SECONDS = 10.0
-_HEARTBEATS = 5  # of a job to one report of its worker
 
 
 class Roster:
@@ -56,7 +53,7 @@ class Roster:
         self._room = room
         self._name = name
         self._queue = queue
-        self._period = min(heartbeat_seconds * _HEARTBEATS, _LONGEST_PERIOD_SECONDS)
+        self._period = workers.report_period(heartbeat_seconds)
         self._current = current
         self._listen = listen
         self._draining = False
@@ -115,7 +112,7 @@ class Roster:
                 device=self._device,
                 host=socket.gethostname(),
                 pid=os.getpid(),
-                version=_version(),
+                version=own_version(),
                 draining=self._draining,
                 job_id=self._current(),
             ).draining
@@ -143,10 +140,3 @@ class Roster:
                 self._is_away = True
             if self._stopped.wait(self._period):
                 return
-
-
-def _version() -> str:
-    try:
-        return version("harmonicdet")
-    except PackageNotFoundError:
-        return "unknown"

@@ -29,5 +29,11 @@ class WorkerSettings(StoreSettings):
     """A child that has written neither event nor log for this long is taken for hung and killed."""
     progress_seconds: float = Field(3600.0, gt=0.0)
     """A training without a new step for this long is taken for hung, unless its job sets a limit itself."""
+    mlflow_tracking_uri: str | None = Field(None, repr=False)
+    """Where MLflow is told of trainings that have succeeded, such as `http://mlflow:5000`; by default not."""
+    mlflow_experiment: str = Field("harmonicdet", min_length=1)
+    """The experiment of MLflow to which they belong."""
+    mlflow_seconds: float = Field(60.0, gt=0.0)
+    """How long MLflow may take."""
     cache_bytes: int = Field(50 << 30, ge=0)
     """How much the unpacked datasets of this host may take; the ones used longest ago go first."""

@@ -31,7 +31,7 @@ from detector.events import (
     PhaseEvent,
     ProgressEvent,
 )
-from store import jobs
+from store import context, jobs, tracing
 from store.blobs import Blob
 from store.errors import (
     BlobCorrupt,
@@ -42,12 +42,14 @@ from store.errors import (
     StoreError,
     Unavailable,
 )
-from store.jobs import Claim
-from store.tables import JobKind, RequestedAction
+from store.jobs import Claim, Outcome
+from store.tables import JobKind, JobStatus, RequestedAction
+from worker import instruments
 from worker.cache import DatasetsInUse
 from worker.child import Child
 from worker.evaluate import Evaluate
 from worker.failures import JobFailed, log_tail, problem, status_reason
+from worker.forwarding import ForwardedLog
 from worker.kinds import Ending, Kind, Workshop
 from worker.lease import Lease
 from worker.oom import OomWatch
@@ -147,11 +149,23 @@ class Supervisor:
         if claim is None:
             log.info("there is nothing to be had")
             return False
+        context.request_id.set(claim.request_id)
+        context.attempt.set(context.Attempt(claim.job_id, claim.attempt))
+        try:
+            with tracing.work(f"{claim.kind} attempt", claim.traceparent, attributes=context.fields()):
+                self._attempt(claim, since)
+        finally:
+            context.attempt.set(None)
+            context.request_id.set(None)
+        return True
+
+    def _attempt(self, claim: Claim, since: float) -> None:
         job_id = claim.job_id
         log.info("%s claimed, attempt %d", job_id, claim.attempt)
         self.current = job_id
         try:
             with (
+                instruments.timed(claim.kind),
                 self.runs.open(claim.job_id, claim.token) as run,
                 DatasetsInUse(self._shop.cache) as in_use,
             ):
@@ -163,7 +177,6 @@ class Supervisor:
             self._hand_back(claim, error)
         finally:
             self.current = None
-        return True
 
     def _hand_back(self, claim: Claim, error: OSError) -> None:
         failure = _breakage(error)
@@ -174,8 +187,10 @@ class Supervisor:
 
         try:
             self._shop.database.run(release, repeatable=True)
+            instruments.ended(claim.kind, "requeued", status_reason(failure.code))
         except Fenced:
             log.warning("%s: attempt %d is no longer ours", claim.job_id, claim.attempt)
+            instruments.ended(claim.kind, "fenced")
 
     def _is_held(self) -> bool:
         why = self._hold()
@@ -229,6 +244,10 @@ class _Attempt:
         self._verdict = ""
         self._is_hurried = False  # a pause that has to be as quick as the end of this process
         self._pending: list[AnyEvent] = []
+        self._has_succeeded = False
+        self._step = max(claim.checkpoint_step, 0)
+        self._batch_size = _batch_size(claim)
+        self._told_log = ForwardedLog(self._log) if shop.settings.log_format == "json" else None
         self._reader = EventReader(run)
         self._oom = OomWatch()
         settings = shop.settings
@@ -273,10 +292,14 @@ class _Attempt:
                     if self._child is not None:
                         self._child.reap()
                 self._end(end)
+            if self._has_succeeded:
+                self._kind.succeeded(self._shop, self._claim)
         except Fenced:
             self._see_exhaustion()
             if self._lease.cut_off and self._give_back_after_all():
+                instruments.ended(self._claim.kind, "requeued", "worker_lost")
                 return
+            instruments.ended(self._claim.kind, "fenced")
             log.warning("%s: attempt %d is no longer ours", self._claim.job_id, self._claim.attempt)
             if self._is_exhausted:
                 self._last_words[self._claim.job_id] = (
@@ -300,12 +323,16 @@ class _Attempt:
         if self._lease.requested is RequestedAction.STOP:
             self._order = _Order.STOP
             arguments.append("--stop")
+        if self._told_log is not None:
+            self._told_log.begin()
         self._child = Child([*self._shop.settings.detector_command, *arguments, "--supervised"], self._log)
         self._child.may_live_until(self._lease.until)
         log.info("%s: %s runs as process %d", self._claim.job_id, arguments[0], self._child.pid)
         code = self._watch(self._child)
         if self._order is not _Order.CANCEL:  # the user waits for the end, not for the last lines
             self._store_events()
+        if self._told_log is not None:
+            self._told_log.forward(last=True)
         log.info("%s: process %d has ended with %d", self._claim.job_id, self._child.pid, code)
         return self._conclude(code)
 
@@ -313,14 +340,23 @@ class _Attempt:
         """The job's last transaction. A cancel that was asked for in time wins over every other end."""
         tail = self._tail()
 
-        def last(session: Session) -> list[tuple[str, str]]:
+        def last(session: Session) -> tuple[list[tuple[str, str]], Outcome]:
             jobs.set_log_tail(session, self._claim, tail)
-            return end(session)
+            return end(session), jobs.outcome(session, self._claim.job_id)
+
+        def cancel(session: Session) -> tuple[list[tuple[str, str]], Outcome]:
+            return self._cancelled(session), jobs.outcome(session, self._claim.job_id)
 
         try:
-            startable = self._write(last)
+            startable, outcome = self._write(last)
         except CancelRequested:
-            startable = self._write(self._cancelled)
+            startable, outcome = self._write(cancel)
+        instruments.ended(self._claim.kind, *outcome)
+        tracing.note(outcome.status, reason=outcome.reason)
+        log.info(
+            "%s: attempt %d ends, the job is %s", self._claim.job_id, self._claim.attempt, outcome.status
+        )
+        self._has_succeeded = outcome.status == JobStatus.SUCCEEDED
         for job_id, queue in startable:
             self._shop.hints.send(job_id, queue)
 
@@ -437,6 +473,8 @@ class _Attempt:
 
     def _look_around(self) -> None:
         self._oom.look()
+        if self._told_log is not None:
+            self._told_log.forward()
         lacking = self._room.lacking()
         if lacking is not None:
             self._notice("storage_low", lacking)
@@ -452,6 +490,7 @@ class _Attempt:
     def _apply_events(self) -> None:
         """Reads what the child has told since the last call and stores it in one fenced transaction."""
         told = self._reader.read()
+        self._count(told)
         self._has_spoken = self._has_spoken or bool(told)
         self._stalls.see(told)
         self._pending += told
@@ -471,6 +510,15 @@ class _Attempt:
         for key in unneeded:
             self._shop.blobs.delete(key)
 
+    def _count(self, told: list[AnyEvent]) -> None:
+        """The steps of a training; those of an evaluation are images of another pace."""
+        for event in told:
+            if isinstance(event, PhaseEvent):
+                tracing.note(event.phase)
+            elif isinstance(event, ProgressEvent) and self._claim.kind is JobKind.TRAIN:
+                instruments.trained(event.step - self._step, self._batch_size)
+                self._step = max(self._step, event.step)
+
     def _ship_checkpoint(self, events: list[AnyEvent]) -> tuple[CheckpointEvent, Blob] | None:
         """Copies the newest checkpoint to the blobs, under the claim's token; the row follows the bytes."""
         for event in reversed(events.copy()):
@@ -489,6 +537,7 @@ class _Attempt:
                         )
                     continue
                 if blob.sha256 == event.sha256:
+                    instruments.checkpoint_bytes.inc(blob.bytes)
                     return event, blob
                 log.error("%s: %s is not what the trainer has written", self._claim.job_id, event.path)
                 self._shop.blobs.delete(key)
@@ -646,6 +695,13 @@ def _breakage(error: Exception) -> JobFailed:
     if is_full_disk(error):
         return JobFailed("storage_full", f"The worker has no room left on its disk: {error}")
     return JobFailed("worker_lost", f"The worker could not go on: {error}")
+
+
+def _batch_size(claim: Claim) -> int:
+    """Images of a step of a training; 0 where its config does not say."""
+    config = claim.resolved_config or claim.spec.get("config", {})
+    size = config.get("batch_size", 0) if isinstance(config, dict) else 0
+    return size if isinstance(size, int) else 0
 
 
 def _signal_name(number: int) -> str:

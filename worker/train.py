@@ -1,18 +1,23 @@
 """The `train` job: dataset and checkpoint in, model and evaluation out."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from store import models
-from store.errors import ArtifactNotFound, BlobCorrupt, BlobNotFound, ModelNotFound
+from store.errors import ArtifactNotFound, BlobCorrupt, BlobNotFound, ModelNotFound, StoreError
 from store.jobs import Claim
-from store.models import NewEvaluation, NewModel
+from store.models import NewArtifact, NewEvaluation, NewModel
+from worker import curves, tracking
 from worker.failures import JobFailed
 from worker.files import dataset_folder, shipped
 from worker.kinds import Ending, Kind, Workshop
+
+log = logging.getLogger(__name__)
 
 
 class Train(Kind):
@@ -34,7 +39,7 @@ class Train(Kind):
             classes=result["classes"],
             config=result["config"],
             metrics=result["metrics"],
-            artifacts=shipped(shop, run, result),
+            artifacts=[*shipped(shop, run, result), *_curves(shop, claim, run)],
             evaluation=NewEvaluation(
                 split=result["split"], metrics=result["metrics"], per_class=result["per_class"]
             ),
@@ -45,6 +50,14 @@ class Train(Kind):
             return []
 
         return finish
+
+    def succeeded(self, shop: Workshop, claim: Claim) -> None:
+        if shop.settings.mlflow_tracking_uri is not None:
+            config = claim.resolved_config or claim.spec.get("config", {})
+            try:
+                tracking.tell(shop.settings, claim, config, curves.stored(shop.database, claim))
+            except (StoreError, SQLAlchemyError) as error:
+                log.warning("MLflow was not told of %s: %s", claim.job_id, type(error).__name__)
 
     def _initial_weights(self, shop: Workshop, claim: Claim, run: Path) -> list[str]:
         """The weights of the model to start from, and what they are of, in the run directory; a checkpoint
@@ -67,3 +80,13 @@ class Train(Kind):
         card = {"architecture": model.architecture, "classes": model.classes, "config": model.config}
         (folder / "model.json").write_text(json.dumps(card))
         return ["--initial-weights", str(folder)]
+
+
+def _curves(shop: Workshop, claim: Claim, run: Path) -> list[NewArtifact]:
+    """The events for TensorBoard, if the training has told numbers. A model is worth more than they are."""
+    try:
+        rows = curves.stored(shop.database, claim)
+        return [curves.artifact(rows, shop.blobs, run)] if rows else []
+    except (StoreError, SQLAlchemyError, OSError) as error:
+        log.warning("%s: no events for TensorBoard: %s", claim.job_id, error)
+        return []

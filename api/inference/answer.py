@@ -13,10 +13,13 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from api.instruments import PHASES, prediction_seconds
 from api.schemas.predictions import BoxFormat, MaskFormat
 from detector.draw import draw
 from detector.images import decode
 from detector.runtime import Detections, OnnxDetector
+
+_PHASES = {phase: prediction_seconds.labels(phase) for phase in PHASES}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ def as_json(
     detections = _detect(detector, pixels, wanted)
     masks = [_mask(detections, i, wanted.masks) for i in range(len(detections))]
     detected = time.perf_counter()
+    _observe(
+        queue=began - asked_at, decode=decoded - began, detect=detected - decoded, total=detected - asked_at
+    )
     boxes = in_format(detections.boxes, wanted.box_format)
     body: dict[str, Any] = {
         "object": "prediction",
@@ -70,8 +76,19 @@ def as_json(
 
 def as_picture(detector: OnnxDetector, data: bytes, wanted: Wanted, media_type: str) -> bytes:
     """The upright image with its detections drawn, as `image/jpeg` or `image/png`. Raises `ImageInvalid`."""
+    began = time.perf_counter()
     pixels = decode(data, max_pixels=wanted.pixel_limit)
-    drawn = np.ascontiguousarray(draw(pixels, _detect(detector, pixels, wanted)))
+    decoded = time.perf_counter()
+    found = _detect(detector, pixels, wanted)
+    detected = time.perf_counter()
+    drawn = np.ascontiguousarray(draw(pixels, found))
+    picture = _encoded(drawn, media_type)
+    ended = time.perf_counter()
+    _observe(decode=decoded - began, detect=detected - decoded, draw=ended - detected, total=ended - began)
+    return picture
+
+
+def _encoded(drawn: NDArray[np.uint8], media_type: str) -> bytes:
     if media_type == "image/png":
         buffer = BytesIO()
         Image.fromarray(drawn).save(buffer, "PNG", compress_level=3)
@@ -100,6 +117,12 @@ def _mask(detections: Detections, i: int, masks: MaskFormat) -> dict[str, Any]:
         return {}
     form = detections.run_lengths(i) if masks == "rle" else detections.polygons(i)
     return {"mask": {masks: form}}
+
+
+def _observe(**phases: float) -> None:
+    """Seconds of each phase of one image."""
+    for phase, seconds in phases.items():
+        _PHASES[phase].observe(seconds)
 
 
 def _ms(seconds: float) -> float:

@@ -12,6 +12,16 @@ from detector.runtime import OnnxDetector
 ModelT = TypeVar("ModelT", bound=Hashable)
 
 
+@dataclass
+class Tally:
+    """What has happened since the start."""
+
+    hits: int = 0
+    misses: int = 0  # also of those that wait for the same load
+    loads: int = 0
+    evictions: int = 0
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model ready to detect; `size` is that of its ONNX file in bytes."""
@@ -35,13 +45,16 @@ class ModelCache(Generic[ModelT]):
         self._loaded: OrderedDict[ModelT, LoadedModel] = OrderedDict()
         self._loading: dict[ModelT, asyncio.Task[LoadedModel]] = {}
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="model-load")
+        self.tally = Tally()
 
     async def get(self, model: ModelT) -> OnnxDetector:
         """The model, loaded first if need be. Raises what `load` raises; the next call then tries again."""
         found = self._loaded.get(model)
         if found is not None:
             self._loaded.move_to_end(model)
+            self.tally.hits += 1
             return found.detector
+        self.tally.misses += 1
         task = self._loading.get(model)
         if task is None:
             task = asyncio.create_task(self._fetch(model))
@@ -49,6 +62,16 @@ class ModelCache(Generic[ModelT]):
             task.add_done_callback(lambda done: self._arrived(model, done))
         # One waiter's cancellation must not end the load for the others.
         return (await asyncio.shield(task)).detector
+
+    @property
+    def count(self) -> int:
+        """Models that are loaded."""
+        return len(self._loaded)
+
+    @property
+    def bytes(self) -> int:
+        """Of their files together."""
+        return sum(one.size for one in list(self._loaded.values()))
 
     def forget(self, model: ModelT) -> None:
         """Drop a model that was deleted."""
@@ -67,8 +90,7 @@ class ModelCache(Generic[ModelT]):
         if task.cancelled() or task.exception() is not None:
             return
         self._loaded[model] = task.result()
-        while len(self._loaded) > 1 and (len(self._loaded) > self._most or self._bytes() > self._most_bytes):
+        self.tally.loads += 1
+        while len(self._loaded) > 1 and (len(self._loaded) > self._most or self.bytes > self._most_bytes):
             self._loaded.popitem(last=False)
-
-    def _bytes(self) -> int:
-        return sum(one.size for one in self._loaded.values())
+            self.tally.evictions += 1

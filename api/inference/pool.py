@@ -19,6 +19,11 @@ class BoundedPool:
         self._limit = limit
         self._pending = 0
 
+    @property
+    def pending(self) -> int:
+        """Calls that run or wait."""
+        return self._pending
+
     def check(self) -> None:
         """Raise `Overloaded` when nothing more is taken at the moment: ask before reading a large body."""
         if self._pending >= self._limit:

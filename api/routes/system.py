@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import HTMLResponse, Response
 
-from api.dependencies import ServicesDep
+from api.access import ScopeMissing
+from api.dependencies import CallerDep, ServicesDep
 from api.errors import NotReady
 from api.openapi import problems
 from api.page import POLICY, page
@@ -13,8 +15,14 @@ from api.room import check_room
 from api.schemas.system import HealthView, IndexView, ReadyView
 from api.services import Services, require_current
 from store.errors import StorageFull
+from store.tables import DEFAULT_PROJECT
 
 router = APIRouter(tags=["system"])
+_TEXT = "text/plain"
+_PLAIN = {
+    "type": "string",
+    "examples": ['harmonicdet_jobs{queue="train",kind="train",status="running",phase="training"} 1.0\n'],
+}
 
 
 @router.get("/healthz", summary="Is the process alive?")
@@ -36,6 +44,22 @@ def readyz(services: ServicesDep) -> ReadyView:
     if failed:
         raise NotReady(f"Not ready: {', '.join(failed)}.", checks=checks)
     return ReadyView(checks=checks | {"storage": _storage(services)})
+
+
+@router.get(
+    "/metrics",
+    summary="Numbers for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"description": "In the text format of Prometheus.", "content": {_TEXT: {"schema": _PLAIN}}}
+    },
+)
+def get_metrics(request: Request, caller: CallerDep) -> Response:
+    """Numbers of this process, and of the whole service as the database has it: for a key of the default
+    project with the scope `metrics`. The same is told, without a key, on `HARMONICDET_METRICS_PORT`."""
+    if caller.project_id != DEFAULT_PROJECT:
+        raise ScopeMissing("Only a key of the default project may see numbers of the whole service.")
+    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/v1", summary="Where things are")

@@ -17,6 +17,7 @@ from api.dependencies import (
     UploadId,
 )
 from api.errors import BodyTooLarge, MediaTypeUnsupported, invalid
+from api.instruments import uploads_in_flight
 from api.openapi import BINARY, Responses, location, problems
 from api.room import check_room
 from api.schemas.uploads import UploadList, UploadView
@@ -143,7 +144,10 @@ async def create_upload(
     offset = 0
     if media_type(request) == tus.PART:
         async with tus.held(services, row.id) as part:
-            await tus.append(request, part, offset=0, length=row.length, checksum=checksum, settings=settings)
+            with uploads_in_flight.track_inprogress():
+                await tus.append(
+                    request, part, offset=0, length=row.length, checksum=checksum, settings=settings
+                )
             offset = part.size
     response.headers.update(tus.headers(offset=offset, expires_at=row.expires_at))
     response.headers["Location"] = f"/v1/uploads/{row.id}"
@@ -259,14 +263,15 @@ async def append_upload(
         row = await to_thread.run_sync(_read, services, project, upload_id)
         if row.dataset_id is not None:
             raise UploadUsed
-        await tus.append(
-            request,
-            part,
-            offset=upload_offset,
-            length=row.length,
-            checksum=checksum,
-            settings=settings,
-        )
+        with uploads_in_flight.track_inprogress():
+            await tus.append(
+                request,
+                part,
+                offset=upload_offset,
+                length=row.length,
+                checksum=checksum,
+                settings=settings,
+            )
         offset = part.size
         row = await to_thread.run_sync(_keep, services, project, upload_id)
     return Response(status_code=204, headers=tus.headers(offset=offset, expires_at=row.expires_at))

@@ -32,9 +32,10 @@ class KeyCreate(Body):
 
     name: Name
     """What it is for, so that you know it again in the list."""
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=4)]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=5)]
     """What it allows: `read` everything of the project, `train` (upload, start and end jobs, delete),
-    `predict`, or `admin`, which is all of it and the keys."""
+    `predict`, `metrics` (numbers of the whole service, in the default project only), or `admin`, which is
+    all of it and the keys."""
     expires_at: AwareDatetime | None = None
     """When it ends by itself; null for never."""
 
