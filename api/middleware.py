@@ -1,16 +1,15 @@
 """Around every request: its id, who asks, the limit of its body, and an answer when something unexpected
 happens."""
 
-import base64
-import os
 import re
 import time
 
 from anyio import to_thread
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from ulid import ULID
 
-from api import access, errors, instruments, logs
+from api import access, errors, instruments, logs, polling
 from api.access import Caller, KeyInvalid, KeyMissing
 from api.errors import Refusal
 from api.services import Services
@@ -20,7 +19,6 @@ from store.glance import KeyGlance, NotNow
 from store.secrets import redacted
 from store.tables import Key
 
-_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz")
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -102,19 +100,27 @@ async def _caller(services: Services, scope: Scope) -> Caller:
     if scheme.lower() != "bearer" or secret is None:
         raise KeyInvalid
 
-    found = await _key(services, secret, text.strip())
+    found = await _key(services, secret, text.strip(), scope)
     if found is None:
         raise KeyInvalid
     return access.caller_of(found)
 
 
-async def _key(services: Services, secret: bytes, text: str) -> Key | KeyGlance | None:
-    """The database is asked every time: a key that was revoked is refused from that moment on."""
+async def _key(services: Services, secret: bytes, text: str, scope: Scope) -> Key | KeyGlance | None:
+    """The database is asked every time: a key that was revoked is refused from that moment on.
+
+    Whoever polls a job is looked up together with it.
+    """
     prefix = keys.prefix_of(text)
     if prefix is None:
         return None
+    row: KeyGlance | None
     try:
-        row = await services.glances.key(prefix)
+        job_id = polling.job_of(scope)
+        if job_id is None:
+            row = await services.glances.key(prefix)
+        else:
+            row, scope["state"][polling.POLLED] = await services.glances.key_and_job(prefix, job_id)
     except NotNow:
 
         def find() -> Key | None:
@@ -164,17 +170,7 @@ def _request_id(scope: Scope) -> str:
     given = _header(scope, b"x-request-id")
     if given is not None and _ACCEPTED_ID.fullmatch(given) and redacted(given) == given:
         return given
-    return f"req_{_ulid()}"
-
-
-def _ulid() -> str:
-    """As `store.ids` makes them: 48 bits of milliseconds and 80 random ones, in Crockford's base 32.
-
-    Every request wants one, so that it is written by the standard library's encoder, in C.
-    """
-    bits = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
-    # 128 bits are 26 digits and a bit; the encoder wants whole groups of 40.
-    return base64.b32encode(bits.to_bytes(20, "big"))[6:].translate(_CROCKFORD).decode()
+    return f"req_{str(ULID()).lower()}"
 
 
 def _header(scope: Scope, name: bytes) -> str | None:

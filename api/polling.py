@@ -18,6 +18,8 @@ from store import glance
 from store.errors import JobNotFound, StoreError
 from store.glance import NotNow, Raw
 
+POLLED = "polled"
+"""Where the state of a request has the row of the job that it polls, if that came with the key."""
 _OPERATION = "get_job"
 _PATH = re.compile(r"/v1/jobs/(job_[0-9a-z]{26})")
 _KEPT_BYTES = 8 << 20
@@ -37,11 +39,11 @@ class Polling:
         self._written = Written(_KEPT_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "GET":
-            asked = _PATH.fullmatch(scope["path"])
-            if asked is not None and not scope.get("root_path"):
+        if scope["type"] == "http":
+            job_id = job_of(scope)
+            if job_id is not None:
                 try:
-                    row = await _row(scope, asked[1])
+                    row = await _row(scope, job_id)
                 except NotNow:
                     pass
                 except (Refusal, StoreError) as error:
@@ -68,12 +70,22 @@ class Polling:
         await send({"type": "http.response.body", "body": content})
 
 
+def job_of(scope: Scope) -> str | None:
+    """Id of the job that this request polls; None for every other request."""
+    if scope["method"] != "GET" or scope.get("root_path"):
+        return None
+    asked = _PATH.fullmatch(scope["path"])
+    return None if asked is None else asked[1]
+
+
 async def _row(scope: Scope, job_id: str) -> Raw:
     """Raises `ScopeMissing`, `JobNotFound`, and `NotNow`."""
     services: Services = scope["app"].state.services
-    caller: access.Caller = scope["state"]["caller"]
+    state = scope["state"]
+    caller: access.Caller = state["caller"]
     access.check(caller, _OPERATION)
-    row = await services.glances.job(job_id)
+    # It may have come with the key.
+    row = state[POLLED] if POLLED in state else await services.glances.job(job_id)
     if row is None or glance.project_of(row) != caller.project_id:
         raise JobNotFound
     return row
