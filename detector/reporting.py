@@ -84,8 +84,9 @@ class TrainingMetrics:
         self._count += 1
         if step % self._every and step != self._steps:
             return
+        totals = torch.stack(list(self._sums.values())).tolist()  # one transfer from a GPU, and only here
         values: dict[str, float | None] = {
-            name: round(float(total) / self._count, 6) for name, total in self._sums.items()
+            name: round(total / self._count, 6) for name, total in zip(self._sums, totals, strict=True)
         }
         self._writer.write(
             MetricEvent(

@@ -103,15 +103,21 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         parts = self._divided(batch)
         if len(parts) == 1 and self._processes.size == 1:
-            losses = self._together(lambda: self._plain(parts[0], number))
+            total, losses = self._together(lambda: self._plain(parts[0], number))
+            unknown = {"loss": total}
         else:
             losses = self._weighted(parts, number)
+            unknown = {}
         if self._clip_grad_norm is not None:
             self._scaler.unscale_(self._optimizer)
             norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip_grad_norm)
             # The scaler of fp16 skips such a step by itself.
-            if not self._scaler.is_enabled() and not math.isfinite(norm.item()):
-                raise self._non_finite("gradient", losses, number, self._names_of_all(batch))
+            if not self._scaler.is_enabled():
+                unknown["gradient"] = norm
+        # The one place of a step, but for what torchvision's networks count, that waits for a GPU.
+        for what, fine in zip(unknown, _are_finite(list(unknown.values())), strict=True):
+            if not fine:
+                raise self._non_finite(what, losses, number, self._names_of_all(batch))
         self._scaler.step(self._optimizer)
         self._scaler.update()
         return losses
@@ -134,13 +140,12 @@ class Learner:
 
     # --- gradients ---
 
-    def _plain(self, part: MicroBatch, number: int) -> Losses:
-        """The gradient of the whole batch at once."""
+    def _plain(self, part: MicroBatch, number: int) -> tuple[Tensor, Losses]:
+        """The gradient of the whole batch at once; what it is of, and the losses which that sums up."""
         losses, _ = self._forward(part, number)
         total = torch.stack(list(losses.values())).sum()
         self._scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-        self._check([total], [losses], [part], number)
-        return {name: loss.detach() for name, loss in losses.items()}
+        return total.detach(), {name: loss.detach() for name, loss in losses.items()}
 
     def _weighted(self, parts: list[MicroBatch], number: int) -> Losses:
         """The gradient of the whole batch, from its parts.
@@ -286,8 +291,7 @@ class Learner:
         self, totals: list[Tensor], losses: list[Losses], parts: list[MicroBatch], number: int
     ) -> None:
         """Raises NonFiniteLoss for the first part whose loss is no finite number."""
-        finite: list[bool] = torch.stack([total.detach() for total in totals]).isfinite().tolist()
-        for fine, own, part in zip(finite, losses, parts, strict=True):
+        for fine, own, part in zip(_are_finite(totals), losses, parts, strict=True):
             if not fine:
                 raise self._non_finite("loss", own, number, self._names_of(part.samples))
 
@@ -304,6 +308,11 @@ class Learner:
     def _names_of_all(self, batch: Sequence[Sample]) -> list[str]:
         """Of all processes' samples; each must ask."""
         return [name for names in self._processes.gathered(self._names_of(batch)) for name in names]
+
+
+def _are_finite(numbers: list[Tensor]) -> list[bool]:
+    """Of each, in one transfer."""
+    return torch.stack(numbers).isfinite().tolist() if numbers else []
 
 
 def _target(sample: Sample, device: torch.device) -> Target:

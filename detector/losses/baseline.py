@@ -6,6 +6,7 @@ the sum.
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
@@ -47,13 +48,19 @@ def sigmoid_classification(logits: Tensor, labels: Tensor) -> Classification:
         labels: (N,) int64, 0..K-1.
     """
     logits = in_full_precision(logits)
-    target = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (N, K)
+    target = one_hot_or_nothing(labels, logits.shape[1], logits.dtype)  # (N, K)
     loss: Tensor = sigmoid_focal_loss(logits, target).sum(dim=1)
     probability = logits.gather(1, labels[:, None]).squeeze(1).sigmoid()
     # The entropy is even in the logit; of the negative one, both terms are small and precise.
     unlikely = -logits.abs()
     entropy = (F.softplus(unlikely) - unlikely * unlikely.sigmoid()).sum(dim=1)
     return Classification(loss, probability, entropy)
+
+
+def one_hot_or_nothing(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """(N, K): 1 at each label (N,), nothing where that is negative. torch's `one_hot` looks at the numbers
+    first, for which a GPU must be waited for, and takes no negative ones."""
+    return (labels[:, None] == torch.arange(classes, device=labels.device)).to(dtype)
 
 
 def smooth_l1(offsets: Tensor, target_offsets: Tensor, beta: float = 1.0) -> Tensor:

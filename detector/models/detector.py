@@ -137,10 +137,19 @@ def graph_module(detector: Detector) -> GraphModule:
 
 class NormalizeAndBatch(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
     """torchvision's transform without its resizing: images come resized, by the filter that serving
-    shares."""
+    shares. Mean and deviation are on the device: torchvision would take them there for every image."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: list[float], std: list[float], size_divisible: int) -> None:
         super().__init__(0, 0, mean, std, size_divisible=size_divisible)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """(3, h, w) float 0..1."""
+        return (image - self.mean) / self.std
 
     def resize(
         self, image: Tensor, target: dict[str, Tensor] | None = None

@@ -15,8 +15,10 @@ from detector.config import Backbone, InitialWeights
 from detector.losses.baseline import smooth_l1, softmax_classification
 from detector.losses.harmonic import HarmonicCriterion
 from detector.models.backbones import CHANNELS, build_classifier, build_pyramid, norm_layer
+from detector.models.box_coder import ResidentBoxCoder
 from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
 from detector.models.normalisers import divided_by
+from detector.models.positives import with_nothing
 from detector.models.roi_align import SeparableRoIAlign
 
 
@@ -139,8 +141,7 @@ class HarmonicRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no ty
         pooled = self.box_roi_pool(features, samples.proposals, image_shapes)
         logits, offsets = self.box_predictor(self.box_head(pooled))
         matched = [
-            target["boxes"][rows[known > 0]]
-            for target, rows, known in zip(targets, samples.objects, samples.labels, strict=True)
+            with_nothing(target["boxes"])[rows] for target, rows in zip(targets, samples.objects, strict=True)
         ]
         return self.compute_loss(
             logits,
@@ -166,31 +167,37 @@ class HarmonicRoIHeads(RoIHeads):  # type: ignore[misc]  # torchvision has no ty
             offsets: (R, K * 4), for every class its own.
             labels: (R,), 0 for background.
             proposals, target_offsets: (R, 4).
-            target_boxes: (P, 4) xyxy of the P proposals that are positive, in their order.
+            target_boxes: (R, 4) xyxy of the matched objects, anything for background.
+
+        All proposals are computed and background is masked, so that a GPU need not be asked how many are
+        positive; of 512 to an image that costs nothing.
         """
         if self.criterion is None:
             classification, localization = fastrcnn_loss(logits, offsets, [labels], [target_offsets])
             return {"loss_classifier": classification, "loss_box_reg": localization}
         count = len(labels)
-        positive = torch.where(labels > 0)[0]
-        own_class = labels[positive]
-        proposals = proposals[positive]
-        predicted = offsets.reshape(count, -1, 4)[positive, own_class]
-        classified = softmax_classification(logits[positive], own_class)
+        positive = labels > 0
+        each = torch.arange(count, device=labels.device)
+        predicted = offsets.reshape(count, -1, 4)[each, labels]
+        classified = softmax_classification(logits, labels)
+        # Those of background may be infinite, and a mask behind the loss would make NaN of their gradient.
+        target_offsets = torch.where(positive[:, None], target_offsets, 0)
         terms = self.criterion(
             classified,
-            smooth_l1(predicted, target_offsets[positive], beta=1 / 9),
-            self.box_coder.decode_single(predicted, proposals),
-            target_boxes,
+            smooth_l1(predicted, target_offsets, beta=1 / 9),
+            ResidentBoxCoder(self.box_coder.weights).decode_single(predicted, proposals),
+            torch.where(positive[:, None], target_boxes, proposals),
         )
-        # The mean over all samples already holds CE once.
-        extra = (terms.classification - classified.loss).sum() / count
+
+        def mean(values: Tensor, others: Tensor | float = 0.0) -> Tensor:
+            return torch.where(positive, values, others).sum() / count
+
         losses = {
-            "loss_classifier": nn.functional.cross_entropy(logits, labels) + extra,
-            "loss_box_reg": terms.localization.sum() / count,
+            "loss_classifier": mean(terms.classification, classified.loss),
+            "loss_box_reg": mean(terms.localization),
         }
         if terms.task_contrasting is not None:
-            losses["task_contrasting"] = terms.task_contrasting.sum() / count
+            losses["task_contrasting"] = mean(terms.task_contrasting)
         return losses
 
 

@@ -3,16 +3,18 @@
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.models.detection.fcos import FCOS, FCOSHead
+from torchvision.ops import sigmoid_focal_loss
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from detector.config import Backbone, InitialWeights
-from detector.losses.baseline import sigmoid_classification, smooth_l1
+from detector.losses.baseline import one_hot_or_nothing, sigmoid_classification, smooth_l1
 from detector.losses.harmonic import HarmonicCriterion
 from detector.models.backbones import CHANNELS, build_classifier, build_pyramid, norm_layer
 from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
 from detector.models.normalisers import count_positives, divided_by
-from detector.models.positives import Positives
+from detector.models.positives import Positives, labels_of_anchors
 
 
 def build_fcos(
@@ -37,7 +39,7 @@ def build_fcos(
         finest_stride=8,
         extra_blocks=LastLevelP6P7(CHANNELS, CHANNELS),
     )
-    head: CountingFCOSHead
+    head: FCOSHead
     if criterion is None:
         head = CountingFCOSHead(CHANNELS, 1, num_classes)
     else:
@@ -60,14 +62,13 @@ class CountingFCOSHead(FCOSHead):  # type: ignore[misc]  # torchvision has no ty
         anchors: list[Tensor],
         matched_idxs: list[Tensor],
     ) -> dict[str, Tensor]:
-        names = ("classification", "localization", "centerness", "task_contrasting")
-        divided_by(count_positives(matched_idxs), *names)
+        say_divisor(matched_idxs)
         losses: dict[str, Tensor] = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
         return losses
 
 
-class HarmonicFCOSHead(CountingFCOSHead):
-    """FCOS's head whose positive locations are trained with the harmonic loss. All else is torchvision's:
+class HarmonicFCOSHead(FCOSHead):  # type: ignore[misc]  # torchvision has no types
+    """FCOS's head whose positive locations are trained with the harmonic loss. All else is as in torchvision:
     assignment, the negatives' focal loss, the centre-ness and its loss, and the normaliser (number of
     positives in the batch).
 
@@ -96,27 +97,44 @@ class HarmonicFCOSHead(CountingFCOSHead):
             anchors: per image (A, 4) xyxy in pixels, squares of a stride around the locations.
             matched_idxs: per image (A,), the row of the matched object, negative for none.
         """
-        plain = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+        say_divisor(matched_idxs)
         positives = Positives.of(matched_idxs)
-        boxes, own_anchors = positives.of_objects(targets, "boxes"), positives.of_anchors(anchors)
+        own_anchors = positives.of_anchors(anchors)
+        boxes = positives.boxes(targets, own_anchors)
         distances = positives.of_anchors(head_outputs["bbox_regression"])
-        classified = sigmoid_classification(
-            positives.of_anchors(head_outputs["cls_logits"]), positives.of_objects(targets, "labels")
-        )
+        goals = self.box_coder.encode(own_anchors, boxes)
+        logits = head_outputs["cls_logits"]
+        classified = sigmoid_classification(positives.of_anchors(logits), positives.labels(targets))
         terms = self.criterion(
-            classified,
-            smooth_l1(distances, self.box_coder.encode(own_anchors, boxes)),
-            self.box_coder.decode(distances, own_anchors),
-            boxes,
+            classified, smooth_l1(distances, goals), self.box_coder.decode(distances, own_anchors), boxes
         )
-        count = max(1, len(boxes))
-        # torchvision's sum over all locations already holds CE once.
-        extra = (terms.classification - classified.loss).sum() / count
+        centerness = positives.of_anchors(head_outputs["bbox_ctrness"]).squeeze(1)
+        labels = labels_of_anchors(matched_idxs, targets, otherwise=-1).flatten()
+        plain = sigmoid_focal_loss(
+            logits.flatten(0, 1), one_hot_or_nothing(labels, logits.shape[2], logits.dtype), reduction="sum"
+        )
+        # This sum over all locations already holds CE once.
+        extra = positives.sum(terms.classification - classified.loss)
+        count = positives.count()
         losses = {
-            "classification": plain["classification"] + extra,
-            "bbox_regression": terms.localization.sum() / count,
-            "bbox_ctrness": plain["bbox_ctrness"],
+            "classification": (plain + extra) / count,
+            "bbox_regression": positives.sum(terms.localization) / count,
+            "bbox_ctrness": positives.sum(_centerness_loss(centerness, goals)) / count,
         }
         if terms.task_contrasting is not None:
-            losses["task_contrasting"] = terms.task_contrasting.sum() / count
+            losses["task_contrasting"] = positives.sum(terms.task_contrasting) / count
         return losses
+
+
+def say_divisor(matched_idxs: list[Tensor]) -> None:
+    """FCOS's losses are divided by the positives of the batch."""
+    names = ("classification", "localization", "centerness", "task_contrasting")
+    divided_by(count_positives(matched_idxs), *names)
+
+
+def _centerness_loss(logits: Tensor, distances: Tensor) -> Tensor:
+    """(P,): the cross entropy of the centre-ness (P,) with that of a location from which the sides of its box
+    are these distances (P, 4) away: 1 in the middle, 0 at a side."""
+    across, down = distances[:, 0::2], distances[:, 1::2]
+    goal = (across.amin(1) / across.amax(1) * (down.amin(1) / down.amax(1))).sqrt()
+    return binary_cross_entropy_with_logits(logits, goal, reduction="none")

@@ -17,6 +17,7 @@ from detector.models.backbones import CHANNELS, build_classifier, build_pyramid,
 from detector.models.detector import keep_full_precision_between
 from detector.models.faster_rcnn import HarmonicRoIHeads, Samples, adapt
 from detector.models.normalisers import divided_by
+from detector.models.positives import with_nothing
 
 
 def build_mask_rcnn(
@@ -96,9 +97,9 @@ class MaskRoIHeads(HarmonicRoIHeads):
         for boxes, rows, known, target in zip(
             samples.proposals, samples.objects, samples.labels, targets, strict=True
         ):
-            has_mask = target["masks"].flatten(1).any(dim=1).bool()
-            positive = torch.where(known > 0)[0]
-            positive = positive[has_mask[rows[positive]]]
+            has_mask = with_nothing(target["masks"].flatten(1).any(dim=1).bool())
+            # How many there are must be known here: the mask head computes those alone.
+            positive = torch.where((known > 0) & has_mask[rows])[0]
             proposals.append(boxes[positive])
             objects.append(rows[positive])
             classes.append(known[positive])

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder, SSDMatcher
+from torchvision.models.detection._utils import SSDMatcher
 from torchvision.models.detection.ssd import SSDHead
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
@@ -26,6 +26,7 @@ from detector.config import InitialWeights, RefineDetBackbone
 from detector.losses.baseline import Classification, smooth_l1, softmax_classification
 from detector.losses.harmonic import HarmonicCriterion, HarmonicTerms
 from detector.models import backbones
+from detector.models.box_coder import ResidentBoxCoder
 from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
 from detector.models.normalisers import divided_by
 from detector.models.refinedet_features import (
@@ -102,7 +103,7 @@ class RefineDet(nn.Module):
         self.odm = SSDHead([CHANNELS] * len(STRIDES), per_place, num_classes + 1)
         self.register_buffer("anchors", make_anchors(image_size), persistent=False)
         self.criterion: Criterion = criterion or plain_terms
-        self.box_coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
+        self.box_coder = ResidentBoxCoder((10.0, 10.0, 5.0, 5.0))
         self.matcher = SSDMatcher(0.5)  # and the best anchor of each object
         self.score_thresh = 0.01
         self.nms_thresh = 0.45

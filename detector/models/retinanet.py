@@ -3,16 +3,19 @@
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead, _default_anchorgen
+from torchvision.ops import sigmoid_focal_loss
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from detector.config import Backbone, InitialWeights
-from detector.losses.baseline import sigmoid_classification, smooth_l1
+from detector.losses.baseline import one_hot_or_nothing, sigmoid_classification, smooth_l1
 from detector.losses.harmonic import HarmonicCriterion
 from detector.models.backbones import CHANNELS, build_classifier, build_pyramid, deepest_channels, norm_layer
+from detector.models.box_coder import ResidentBoxCoder
 from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
-from detector.models.positives import Positives
+from detector.models.positives import Positives, labels_of_anchors
 
 
 def build_retinanet(
@@ -80,14 +83,13 @@ class HarmonicRetinaNetHead(RetinaNetHead):  # type: ignore[misc]  # torchvision
             anchors: per image (A, 4) xyxy in pixels.
             matched_idxs: per image (A,), the row of the matched object, negative for none.
         """
-        plain = self.classification_head.compute_loss(targets, head_outputs, matched_idxs)
         positives = Positives.of(matched_idxs)
-        boxes, own_anchors = positives.of_objects(targets, "boxes"), positives.of_anchors(anchors)
+        own_anchors = positives.of_anchors(anchors)
+        boxes = positives.boxes(targets, own_anchors)
         offsets = positives.of_anchors(head_outputs["bbox_regression"])
-        classified = sigmoid_classification(
-            positives.of_anchors(head_outputs["cls_logits"]), positives.of_objects(targets, "labels")
-        )
-        coder = self.regression_head.box_coder
+        logits = head_outputs["cls_logits"]
+        classified = sigmoid_classification(positives.of_anchors(logits), positives.labels(targets))
+        coder = ResidentBoxCoder(self.regression_head.box_coder.weights)
         terms = self.criterion(
             classified,
             smooth_l1(offsets, coder.encode_single(boxes, own_anchors), beta=1 / 9),
@@ -95,15 +97,34 @@ class HarmonicRetinaNetHead(RetinaNetHead):  # type: ignore[misc]  # torchvision
             boxes,
         )
         shares = positives.shares()
-        # torchvision's sum over all anchors already holds CE once.
-        extra = ((terms.classification - classified.loss) * shares).sum()
+        plain = self._plain_classification(logits, targets, matched_idxs, positives.images)
+        # The sum over all anchors already holds CE once.
+        extra = positives.sum((terms.classification - classified.loss) * shares)
         losses = {
             "classification": plain + extra,
-            "bbox_regression": (terms.localization * shares).sum(),
+            "bbox_regression": positives.sum(terms.localization * shares),
         }
         if terms.task_contrasting is not None:
-            losses["task_contrasting"] = (terms.task_contrasting * shares).sum()
+            losses["task_contrasting"] = positives.sum(terms.task_contrasting * shares)
         return losses
+
+    def _plain_classification(
+        self,
+        logits: Tensor,
+        targets: list[dict[str, Tensor]],
+        matched_idxs: list[Tensor],
+        counts: list[Tensor],
+    ) -> Tensor:
+        """torchvision's focal loss of all anchors but those between the two thresholds of matching: the mean
+        over images of their sums (B, A, K) by their numbers of positives."""
+        labels = labels_of_anchors(matched_idxs, targets, otherwise=-1)
+        losses = []
+        for own, label, matched, count in zip(logits, labels, matched_idxs, counts, strict=True):
+            goal = one_hot_or_nothing(label, own.shape[1], own.dtype)
+            loss = sigmoid_focal_loss(own, goal)
+            ignored = matched == self.classification_head.BETWEEN_THRESHOLDS
+            losses.append(torch.where(ignored[:, None], 0, loss).sum() / count)
+        return torch.stack(losses).sum() / len(targets)
 
 
 def _assemble(

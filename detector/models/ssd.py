@@ -1,10 +1,12 @@
 """SSD300 with a VGG16 backbone, SSDlite with MobileNetV3-Large: torchvision's networks, with either loss."""
 
+import math
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torchvision.models.detection._utils import retrieve_out_channels
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD, _vgg_extractor
@@ -16,8 +18,10 @@ from detector.config import InitialWeights
 from detector.input_sizes import SSD300_SIZE
 from detector.losses.baseline import smooth_l1, softmax_classification
 from detector.losses.harmonic import HarmonicCriterion
+from detector.models.box_coder import ResidentBoxCoder
 from detector.models.detector import NormalizeAndBatch, keep_full_precision_between
 from detector.models.normalisers import count_positives, divided_by
+from detector.models.positives import Positives, labels_of_anchors
 
 BATCH_NORM_EPS = 1e-3  # of SSDlite
 # The VGG16 that torchvision's SSD starts from was made for bytes less their mean.
@@ -130,10 +134,10 @@ class CountingSSD(SSD):  # type: ignore[misc]  # torchvision has no types
         return losses
 
 
-class HarmonicSSD(CountingSSD):
-    """SSD whose positive anchors are trained with the harmonic loss. All else is torchvision's: matching,
+class HarmonicSSD(SSD):  # type: ignore[misc]  # torchvision has no types
+    """SSD whose positive anchors are trained with the harmonic loss. All else is as in torchvision: matching,
     hard-negative mining (by plain cross entropy), the negatives' loss, and the normaliser (number of
-    positives)."""
+    positives). But nothing is counted on the way, so that a GPU need not be waited for."""
 
     def __init__(self, *args: Any, criterion: HarmonicCriterion, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -153,35 +157,45 @@ class HarmonicSSD(CountingSSD):
             anchors: per image (A, 4) xyxy in pixels.
             matched_idxs: per image (A,), the row of the matched object, negative for none.
         """
-        plain = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
-        positives = [torch.where(matched >= 0)[0] for matched in matched_idxs]
-        objects = [matched[rows] for matched, rows in zip(matched_idxs, positives, strict=True)]
-
-        def of_positives(per_image: Any) -> Tensor:
-            return torch.cat([values[rows] for values, rows in zip(per_image, positives, strict=True)])
-
-        def of_objects(key: str) -> Tensor:
-            return torch.cat([target[key][rows] for target, rows in zip(targets, objects, strict=True)])
-
-        boxes, positive_anchors = of_objects("boxes"), of_positives(anchors)
-        offsets = of_positives(head_outputs["bbox_regression"])
-        classified = softmax_classification(of_positives(head_outputs["cls_logits"]), of_objects("labels"))
+        divided_by(count_positives(matched_idxs), "classification", "localization", "task_contrasting")
+        positives = Positives.of(matched_idxs)
+        own_anchors = positives.of_anchors(anchors)
+        boxes = positives.boxes(targets, own_anchors)
+        offsets = positives.of_anchors(head_outputs["bbox_regression"])
+        logits = head_outputs["cls_logits"]
+        classified = softmax_classification(positives.of_anchors(logits), positives.labels(targets))
+        coder = ResidentBoxCoder(self.box_coder.weights)
         terms = self.criterion(
             classified,
-            smooth_l1(offsets, self.box_coder.encode_single(boxes, positive_anchors)),
-            self.box_coder.decode_single(offsets, positive_anchors),
+            smooth_l1(offsets, coder.encode_single(boxes, own_anchors)),
+            coder.decode_single(offsets, own_anchors),
             boxes,
         )
-        count = max(1, len(boxes))
-        # torchvision's sum over positives and mined negatives already holds CE once.
-        extra = (terms.classification - classified.loss).sum() / count
+        count = positives.count()
+        plain = self._plain_classification(logits, labels_of_anchors(matched_idxs, targets, otherwise=0))
+        # The sum over positives and mined negatives already holds CE once.
+        extra = positives.sum(terms.classification - classified.loss)
         losses = {
-            "classification": plain["classification"] + extra,
-            "bbox_regression": terms.localization.sum() / count,
+            "classification": (plain + extra) / count,
+            "bbox_regression": positives.sum(terms.localization) / count,
         }
         if terms.task_contrasting is not None:
-            losses["task_contrasting"] = terms.task_contrasting.sum() / count
+            losses["task_contrasting"] = positives.sum(terms.task_contrasting) / count
         return losses
+
+    def _plain_classification(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """torchvision's sum of the cross entropies of all positives and the hardest negatives.
+
+        Args:
+            logits: (B, A, K), background first.
+            labels: (B, A), 0 for background.
+        """
+        loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+        positive = labels > 0
+        wanted = self.neg_to_pos_ratio * positive.sum(1, keepdim=True)
+        order = loss.detach().masked_fill(positive, -math.inf).sort(1, descending=True).indices
+        hard = order.sort(1).indices < wanted
+        return torch.where(positive, loss, 0).sum() + torch.where(hard, loss, 0).sum()
 
 
 def build_classifier(norm_layer: Any, *, reduced_tail: bool) -> MobileNetV3:

@@ -40,7 +40,8 @@ def test_with_everything_off_it_is_the_baseline(architecture: Architecture) -> N
         torch.testing.assert_close(our_losses[name], value, rtol=1e-6, atol=0)
     our_gradient, their_gradient = gradient(ours, our_losses), gradient(theirs, their_losses)
     for name, value in their_gradient.items():
-        torch.testing.assert_close(our_gradient[name], value, rtol=1e-4, atol=1e-6)
+        # Masked sums add up in another order; small gradients are what large ones leave of each other.
+        torch.testing.assert_close(our_gradient[name], value, rtol=1e-4, atol=3e-6)
 
 
 @both_families

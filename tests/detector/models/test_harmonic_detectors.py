@@ -71,8 +71,8 @@ def test_ssd_decodes_boxes_with_its_own_coder() -> None:
 def roi_losses(labels: list[int], offsets: list[float], box: list[float]) -> dict[str, Tensor]:
     """HarmonicRoIHeads' losses on proposals at ANCHOR, of which those with a label are matched with `box`."""
     heads: Any = make(FASTER_RCNN, HarmonicLoss()).network.roi_heads
-    count, positives = len(labels), sum(label > 0 for label in labels)
-    proposals, boxes = torch.tensor([ANCHOR] * count), torch.tensor([box] * positives).reshape(-1, 4)
+    count = len(labels)
+    proposals, boxes = torch.tensor([ANCHOR] * count), torch.tensor([box] * count)
     own_class = torch.zeros(count, 4, 4)
     own_class[torch.arange(count), torch.tensor(labels)] = torch.tensor(offsets)
     losses: dict[str, Tensor] = heads.compute_loss(
@@ -80,7 +80,7 @@ def roi_losses(labels: list[int], offsets: list[float], box: list[float]) -> dic
         own_class.reshape(count, 16),
         torch.tensor(labels),
         proposals,
-        heads.box_coder.encode_single(torch.tensor([box] * count), proposals),
+        heads.box_coder.encode_single(boxes, proposals),
         boxes,
     )
     return losses
