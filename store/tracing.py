@@ -4,7 +4,7 @@ They are sent by OTLP over HTTP; `OTEL_EXPORTER_OTLP_ENDPOINT` and the other var
 where to and how. What a request says is in none of them: paths are templates, statements have no values. A
 job carries the span that asked for it, so that its attempts, on whatever host, belong to the same trace.
 
-Without `HARMONICDET_TRACES` nothing of OpenTelemetry is loaded, and `work` and `note` do nothing.
+Without `HARMONICDET_TRACES` OpenTelemetry is not loaded from here, and `work` and `note` do nothing.
 """
 
 from collections.abc import Iterator, Mapping
