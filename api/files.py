@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 
 from api.negotiation import asked_range, digest_header, unchanged
 from api.openapi import BINARY, Responses, header
-from store.blobs import Blobs
+from api.services import Services
 
 _CHUNK = 1 << 20
 
@@ -35,6 +35,14 @@ RESPONSES: Responses = {
         "headers": header("Content-Range", "Which part of how much."),
     },
     304: {"description": "The file is the one named in If-None-Match."},
+    307: {
+        "description": "The file, or the part asked for, is at `Location` for some minutes, and needs no "
+        "key there. Only where the service keeps its files in an object store and is told to hand downloads over to it.",
+        "headers": {
+            **header("Location", "Where the file is."),
+            **header("Repr-Digest", "The SHA-256 of the file that is there (RFC 9530)."),
+        },
+    },
 }
 """What a route that answers with a file may say; as JSON it names `application/json` besides."""
 
@@ -49,8 +57,8 @@ class StoredFile(Protocol):
     bytes: int
 
 
-def answer(request: Request, blobs: Blobs, row: StoredFile) -> Response:
-    """The file, the part that Range asks for, or 304. Raises `RangeNotSatisfiable`."""
+def answer(request: Request, services: Services, row: StoredFile) -> Response:
+    """The file, the part that Range asks for, where it is, or 304. Raises `RangeNotSatisfiable`."""
     etag = f'"{row.sha256}"'
     headers = {
         "ETag": etag,
@@ -63,11 +71,18 @@ def answer(request: Request, blobs: Blobs, row: StoredFile) -> Response:
     if unchanged(request, etag):
         return Response(None, 304, headers)
     part = asked_range(request, row.bytes, etag)
+    # The object store has ETags of its own: what is asked for on condition of ours is answered here.
+    if services.settings.presigned_downloads and "if-range" not in request.headers:
+        seconds = services.settings.presigned_seconds
+        url = services.blobs.url(row.blob, seconds=seconds, name=row.name, media_type=row.media_type)
+        if url is not None:
+            told = {"Location": url, "Repr-Digest": headers["Repr-Digest"], "Cache-Control": "no-store"}
+            return Response(None, 307, told)
     start, end = part or (0, row.bytes)
     headers["Content-Length"] = str(end - start)
     if part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{row.bytes}"
-    file = blobs.open(row.blob)
+    file = services.blobs.open(row.blob)
     return StreamingResponse(_read(file, start, end), 206 if part else 200, headers, row.media_type)
 
 

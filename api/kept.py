@@ -15,6 +15,7 @@ from detector.data import catalogue
 from detector.data.archive import Archive, open_archive
 from detector.data.catalogue import Catalogue
 from store.blobs import Blobs
+from store.errors import Unavailable
 
 T = TypeVar("T")
 _CATALOGUES_BYTES = 128 << 20
@@ -67,6 +68,9 @@ def catalogues(blobs: Blobs) -> Kept[Catalogue]:
     """By the key of the index."""
 
     def load(key: str) -> Catalogue:
+        if blobs.local_path(key) is None:
+            with blobs.open(key) as file:
+                return catalogue.read(file.read())
         with blobs.open(key) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as index:
             return catalogue.read(index)
 
@@ -94,7 +98,6 @@ def archives(blobs: Blobs) -> Kept[Archive]:
 
     def load(key: str) -> Archive:
         path = blobs.local_path(key)
-        assert path is not None  # noqa: S101
-        return open_archive(path)
+        return open_archive(blobs.open(key) if path is None else path, passes=(Unavailable,))
 
     return Kept(load, lambda one: len(one.members), _ARCHIVES_MEMBERS)

@@ -15,7 +15,7 @@ from api.idempotency import REPLAYED
 from api.rates import RateLimited
 from api.schemas import datasets, evaluations, jobs, models, uploads
 from api.schemas.common import Problem, Shape
-from store.errors import IdempotencyMismatch, RequestInProgress, Unavailable
+from store.errors import BlobsUnavailable, IdempotencyMismatch, RequestInProgress, Unavailable
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -191,7 +191,7 @@ def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     declared = responses.get("422", {}).get("content", {})
     if "application/json" in declared:  # FastAPI's own, put there for every operation with parameters
         responses.pop("422")
-    everywhere: list[type[Exception]] = [Invalid, InternalError, Unavailable]
+    everywhere: list[type[Exception]] = [Invalid, InternalError, Unavailable, BlobsUnavailable]
     if operation["operationId"] in access.SCOPES:
         operation["security"] = [{"key": [access.SCOPES[operation["operationId"]].value]}]
         everywhere += [KeyMissing, KeyInvalid, ScopeMissing, RateLimited]

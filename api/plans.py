@@ -80,7 +80,7 @@ def _disk(services: Services, dataset: Dataset, data: Data, config: TrainConfig)
     worker = unpacked + _CHECKPOINTS_OF_WORKER * checkpoint + artifacts
     store = _CHECKPOINTS_OF_STORE * checkpoint + artifacts
     settings = services.settings
-    one_disk = settings.embedded and _same_disk(settings.data, Path(settings.blobs))
+    one_disk = settings.embedded and _same_disk(settings.data, settings.blobs_folder)
     together = unpacked + _CHECKPOINTS_OF_ONE_DISK * checkpoint + artifacts
     if one_disk:
         written = together
@@ -111,8 +111,8 @@ def _blocks(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
 
 
-def _same_disk(one: Path, other: Path) -> bool:
-    return one.stat().st_dev == other.stat().st_dev
+def _same_disk(data: Path, blobs: Path | None) -> bool:
+    return blobs is not None and data.stat().st_dev == blobs.stat().st_dev
 
 
 def _storage_low(disk: DiskView, settings: Settings) -> PlanWarning:

@@ -1,7 +1,6 @@
 """Whether there is room for what is about to be written."""
 
 import shutil
-from pathlib import Path
 
 from api.idempotency import Once
 from api.settings import Settings
@@ -12,7 +11,7 @@ from store.sessions import Database
 
 def check_room(settings: Settings, size: int = 0) -> None:
     """Raise `StorageFull` unless `size` bytes fit on the volumes of the data and of the blobs, beside what
-    stays free there."""
+    stays free there. An object store says itself when it is full."""
     free = _free_bytes(settings)
     if free < settings.min_free_bytes + size:
         raise StorageFull(
@@ -44,4 +43,4 @@ def check_quota(left: int | None, size: int) -> None:
 
 
 def _free_bytes(settings: Settings) -> int:
-    return min(shutil.disk_usage(folder).free for folder in {settings.data, Path(settings.blobs)})
+    return min(shutil.disk_usage(folder).free for folder in settings.volumes)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
@@ -92,7 +91,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             database,
             glances(database),
             blobs,
-            Parts(Path(settings.blobs)),
+            Parts(settings.staging),
             kept.catalogues(blobs),
             kept.archives(blobs),
             kept.reports(blobs),

@@ -71,8 +71,8 @@ class Settings(StoreSettings):
     """Largest body of every other request, such as the config of a job."""
 
     presigned_downloads: bool = False
-    """Whether downloads of files in an object store are handed over to it: answered with a URL, valid for some
-    minutes, that clients follow. They must reach it (HARMONICDET_S3_PUBLIC_ENDPOINT_URL)."""
+    """Whether downloads of files in an object store are handed over to it: answered with a URL, valid for
+    some minutes, that clients follow. They must reach it (HARMONICDET_S3_PUBLIC_ENDPOINT_URL)."""
     presigned_seconds: int = Field(300, ge=1, le=7 * 24 * 3600)
     """How long such a URL is valid."""
 

@@ -12,19 +12,20 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from store.errors import BlobCorrupt, BlobNotFound, StorageFull
+from store.errors import BlobCorrupt, BlobNotFound, SettingsInvalid, StorageFull
 from store.settings import StoreSettings
 
 CHUNK = 1 << 20
 STALE_SECONDS = 3600.0
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+_RESERVED = ("staging", "condemned")  # what is on its way in, and what is about to be deleted from S3
 _FICLONE = 0x40049409  # Linux: share the extents of another file
 
 
@@ -56,7 +57,10 @@ class Staging(Protocol):
 
 
 class Blobs(Protocol):
-    """Local disk, or one day an object store. Every `put` may raise `StorageFull`."""
+    """Local disk, or an object store (`store.s3`).
+
+    Every `put` may raise `StorageFull`; an object store that cannot be reached, `BlobsUnavailable` anywhere.
+    """
 
     def put_file(self, path: Path, *, key: str | None = None) -> Blob:
         """Store a file, by content when `key` is None. The file must not be written to afterwards."""
@@ -72,11 +76,16 @@ class Blobs(Protocol):
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """Raises `BlobNotFound`."""
+        """To be read from anywhere in it; a file of the system only where `local_path` gives one. Raises
+        `BlobNotFound`."""
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """The file itself where blobs are files, not to be changed; else None. Raises `BlobNotFound`."""
+        """The file itself, not to be changed, or `BlobNotFound`; None where blobs are not files."""
+        ...
+
+    def url(self, key: str, *, seconds: int, name: str, media_type: str) -> str | None:
+        """Where anybody may download the bytes as file `name` for so long; None where only we can."""
         ...
 
     def fetch(self, key: str, destination: Path, sha256: str) -> None:
@@ -105,15 +114,53 @@ class Blobs(Protocol):
         """Every blob whose key begins with `prefix`."""
         ...
 
+    def check(self) -> None:
+        """Raises `Unavailable` or `OSError` where nothing can be put."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove what processes that were killed have left half put."""
+        ...
+
 
 def open_blobs(settings: StoreSettings) -> Blobs:
-    """The blobs that the settings name."""
-    return LocalBlobs(Path(settings.blobs))
+    """The blobs that the settings name. Raises `SettingsInvalid`."""
+    if settings.blobs_folder is not None:
+        return LocalBlobs(settings.blobs_folder)
+    try:
+        from store.s3 import S3Blobs
+    except ImportError as error:
+        raise SettingsInvalid(
+            f"HARMONICDET_BLOBS is in S3, which needs a package that is not installed: {error}. "
+            "`pip install 'harmonicdet[s3]'` brings it"
+        ) from error
+    return S3Blobs(settings)
 
 
 def content_key(sha256: str) -> str:
     """Key of the blob whose SHA-256 is `sha256` (64 hexadecimal digits)."""
     return f"sha256/{sha256[:2]}/{sha256}"
+
+
+def checked(key: str) -> str:
+    """The key. Raises `ValueError` for what is none."""
+    if not _KEY.fullmatch(key) or key.split("/")[0] in _RESERVED:
+        raise ValueError(f"{key!r} is no blob key")
+    return key
+
+
+def sweep_staging(folder: Path) -> None:
+    """Remove what killed processes were receiving. Who still writes holds a lock, or has just begun."""
+    for path in folder.iterdir():
+        try:
+            # Uploads in parts have a folder of their own; `store.uploads` looks after it.
+            if path.is_dir() or path.stat().st_ctime > time.time() - STALE_SECONDS:
+                continue
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+        except (FileNotFoundError, BlockingIOError):
+            continue
 
 
 class LocalBlobs:
@@ -123,13 +170,13 @@ class LocalBlobs:
         self.root = root.absolute()
         self._staging = self.root / "staging"
         self._staging.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        self.sweep()
 
     def put_file(self, path: Path, *, key: str | None = None) -> Blob:
-        sha256, size = _hash_file(path)
+        sha256, size = hash_file(path)
         key = key or content_key(sha256)
         if not self._already(key, sha256, size):
-            with room(), self._temporary() as temporary:
+            with room(), temporary_in(self._staging) as temporary:
                 _link_or_copy(path, temporary)
                 self._publish(temporary, key)
         return Blob(key, sha256, size)
@@ -140,8 +187,12 @@ class LocalBlobs:
             return staging.commit(key=key)
 
     @contextmanager
-    def staging(self) -> Iterator["LocalStaging"]:
-        with self._temporary() as temporary, LocalStaging(self, temporary) as staging:
+    def staging(self) -> Iterator["FileStaging"]:
+        def keep(path: Path, blob: Blob) -> None:
+            if not self._already(blob.key, blob.sha256, blob.bytes):
+                self._publish(path, blob.key)
+
+        with temporary_in(self._staging) as temporary, FileStaging(temporary, keep) as staging:
             yield staging
 
     def open(self, key: str) -> BinaryIO:
@@ -156,12 +207,15 @@ class LocalBlobs:
             raise BlobNotFound(f"There are no bytes under {key}.")
         return path
 
+    def url(self, key: str, *, seconds: int, name: str, media_type: str) -> str | None:
+        return None
+
     def fetch(self, key: str, destination: Path, sha256: str) -> None:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with room(), _temporary_in(destination.parent) as temporary:
+        with room(), temporary_in(destination.parent) as temporary:
             with self.open(key) as source, temporary.open("wb") as target:
                 _copy(source, target)
-            if _hash_file(temporary)[0] != sha256:
+            if hash_file(temporary)[0] != sha256:
                 raise BlobCorrupt(f"The bytes under {key} are not those with SHA-256 {sha256}.")
             temporary.replace(destination)
 
@@ -210,17 +264,22 @@ class LocalBlobs:
                 if key.startswith(prefix):
                     yield key
 
+    def check(self) -> None:
+        with self.staging() as staging:
+            staging.write(b"ready?")
+
+    def sweep(self) -> None:
+        sweep_staging(self._staging)
+
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key) or key.split("/")[0] == self._staging.name:
-            raise ValueError(f"{key!r} is no blob key")
-        return self.root / key
+        return self.root / checked(key)
 
     def _already(self, key: str, sha256: str, size: int) -> bool:
         path = self._path(key)
         try:
             if path.stat().st_size != size:
                 return False
-            if key != content_key(sha256) and _hash_file(path)[0] != sha256:
+            if key != content_key(sha256) and hash_file(path)[0] != sha256:
                 return False
             with self._locked(fcntl.LOCK_SH):
                 os.utime(path)  # in use again: a collector of old blobs must not take it
@@ -251,31 +310,13 @@ class LocalBlobs:
         finally:
             os.close(descriptor)
 
-    def _sweep(self) -> None:
-        """Remove what killed processes were receiving. Who still writes holds a lock, or has just begun."""
-        for path in self._staging.iterdir():
-            try:
-                # Uploads in parts have a folder of their own; `store.uploads` looks after it.
-                if path.is_dir() or path.stat().st_ctime > time.time() - STALE_SECONDS:
-                    continue
-                with path.open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-            except (FileNotFoundError, BlockingIOError):
-                continue
 
-    @contextmanager
-    def _temporary(self) -> Iterator[Path]:
-        with _temporary_in(self._staging) as path:
-            yield path
+class FileStaging:
+    """A temporary file of this host; `keep` makes a blob of what it has become."""
 
-
-class LocalStaging:
-    """A temporary file on the volume of the blobs."""
-
-    def __init__(self, blobs: LocalBlobs, path: Path) -> None:
-        self._blobs = blobs
+    def __init__(self, path: Path, keep: Callable[[Path, Blob], None]) -> None:
         self._path = path
+        self._keep = keep
         self._hash = hashlib.sha256()
         self._size = 0
         self._file = path.open("wb")
@@ -297,10 +338,9 @@ class LocalStaging:
         with room():
             self._file.close()
             sha256 = self._hash.hexdigest()
-            key = key or content_key(sha256)
-            if not self._blobs._already(key, sha256, self._size):
-                self._blobs._publish(self._path, key)
-        return Blob(key, sha256, self._size)
+            blob = Blob(key or content_key(sha256), sha256, self._size)
+            self._keep(self._path, blob)
+        return blob
 
     def __enter__(self) -> Self:
         return self
@@ -320,7 +360,8 @@ class LocalStaging:
 
 
 @contextmanager
-def _temporary_in(directory: Path) -> Iterator[Path]:
+def temporary_in(directory: Path) -> Iterator[Path]:
+    """A file that is gone afterwards, unless it was renamed."""
     descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=directory)
     os.close(descriptor)
     path = Path(name)
@@ -360,7 +401,8 @@ def _copy(source: BinaryIO, target: BinaryIO) -> None:
         shutil.copyfileobj(source, target, CHUNK)
 
 
-def _hash_file(path: Path) -> tuple[str, int]:
+def hash_file(path: Path) -> tuple[str, int]:
+    """SHA-256, in hexadecimal digits, and bytes."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
         return digest.hexdigest(), file.tell()

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, func, select
@@ -189,6 +188,7 @@ def run(database: Database, blobs: Blobs, settings: StoreSettings, *, now: bool 
     """
     with _alone(database, settings, now=now) as (held, outcome):
         adopt(database, blobs)
+        blobs.sweep()
         planned = plan(database, blobs, grace_seconds=settings.collect_grace_seconds)
         outcome.update(collect(database, blobs, planned, held=held))
         forgotten = database.run(workers.forget_silent)
@@ -249,7 +249,7 @@ class Collector:
             try:
                 run(self._database, open_blobs(self._settings), self._settings, now=False)
                 # The blobs have been seen to be ours, and so are the unfinished uploads among them.
-                uploads.collect(self._database, uploads.Parts(Path(self._settings.blobs)), strays=True)
+                uploads.collect(self._database, uploads.Parts(self._settings.staging), strays=True)
             except ChoreTaken:
                 continue  # not due, or another process is at it
             except Exception as error:

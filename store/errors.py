@@ -286,6 +286,12 @@ class OutcomeUnknown(Unavailable):
     code = "outcome_unknown"
 
 
+class BlobsUnavailable(Unavailable):
+    """The storage of datasets, models and checkpoints cannot be reached."""
+
+    code = "blobs_unavailable"
+
+
 class BlobNotFound(StoreError):
     """The bytes are not in the blob store."""
 
@@ -308,6 +314,18 @@ class ChoreTaken(Conflict):
     """Another process is doing this at the moment; try again when it has ended."""
 
     code = "in_progress"
+
+
+class BackupRefused(StoreError):
+    """This cannot be backed up to there, or restored from there."""
+
+    code = "backup_refused"
+
+
+class BackupDamaged(StoreError):
+    """The backup is not what was written."""
+
+    code = "backup_damaged"
 
 
 class StorageFull(StoreError):

@@ -1,6 +1,7 @@
 """What every process reads from the environment. Nothing set: embedded, under `./data`."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -15,6 +16,7 @@ from store.logs import LogFormat
 
 S = TypeVar("S", bound="StoreSettings")
 
+_BUCKET = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>\w[\w.-]*(/\w[\w.-]*)*))?/?")
 SECRETS_VARIABLE = "HARMONICDET_SECRETS_DIR"
 
 
@@ -55,8 +57,14 @@ def _password(info: ValidationInfo, name: str, in_url: str | None) -> str | None
 
 
 def _blobs(value: str) -> str:
-    if "://" in value:
-        raise ValueError("must be a directory; object storage is not supported yet")
+    if "://" in value and not _BUCKET.fullmatch(value):
+        raise ValueError("must be a directory, s3://bucket or s3://bucket/prefix")
+    return value
+
+
+def _endpoint(value: str | None) -> str | None:
+    if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
+        raise ValueError("must be http://host:port or https://host:port")
     return value
 
 
@@ -96,7 +104,17 @@ class StoreSettings(BaseSettings):
     blobs: Annotated[str, AfterValidator(_blobs)] = Field(
         default_factory=lambda data: str(data["data"] / "blobs")
     )
-    """Directory of datasets, checkpoints and artifacts."""
+    """Directory of datasets, checkpoints and artifacts, or `s3://bucket/prefix`."""
+    s3_endpoint_url: Annotated[str | None, AfterValidator(_endpoint)] = None
+    """Where the object store listens, such as `https://minio:9000`; by default Amazon's."""
+    s3_public_endpoint_url: Annotated[str | None, AfterValidator(_endpoint)] = None
+    """The same as clients reach it, for downloads that the API hands over to it."""
+    s3_region: str = Field("us-east-1", min_length=1)
+    """Region of the bucket."""
+    s3_access_key_id: SecretStr | None = Field(default=None, min_length=1, repr=False)
+    """Who asks it; by default as boto3 finds it: its own variables, a profile, the role of the machine."""
+    s3_secret_access_key: SecretStr | None = Field(default=None, min_length=1, repr=False)
+    """The secret that belongs to it."""
 
     log_format: LogFormat = "text"
     """`text`, lines for people, or `json`, an object on each line."""
@@ -128,6 +146,35 @@ class StoreSettings(BaseSettings):
     def embedded(self) -> bool:
         """Whether all runs on this host, with nothing installed but Python packages."""
         return _embedded({"database_url": self.database_url, "broker_url": self.broker_url})
+
+    @property
+    def blobs_folder(self) -> Path | None:
+        """Directory of the blobs; None where they are in S3."""
+        return None if _BUCKET.fullmatch(self.blobs) else Path(self.blobs)
+
+    @property
+    def bucket(self) -> tuple[str, str]:
+        """Bucket and prefix of the blobs in S3; the prefix is empty or ends with a slash."""
+        found = _BUCKET.fullmatch(self.blobs)
+        if found is None:
+            raise ValueError(f"{self.blobs} is a directory")
+        return found["bucket"], f"{found['prefix']}/" if found["prefix"] else ""
+
+    @property
+    def staging(self) -> Path:
+        """Directory of what is on its way to the blobs, on their volume where they have one."""
+        return (self.blobs_folder or self.data) / "staging"
+
+    @property
+    def volumes(self) -> list[Path]:
+        """Directories that the service fills, which may be on disks of their own."""
+        return [self.data] if self.blobs_folder in (None, self.data) else [self.data, Path(self.blobs)]
+
+    @model_validator(mode="after")
+    def _keys_come_in_pairs(self) -> Self:
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError("HARMONICDET_S3_ACCESS_KEY_ID and HARMONICDET_S3_SECRET_ACCESS_KEY go together")
+        return self
 
     @model_validator(mode="after")
     def _times_fit_together(self) -> Self:

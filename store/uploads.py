@@ -1,8 +1,9 @@
 """Archives that arrive in parts: over any number of connections, processes and restarts.
 
-A row says whose an upload is and how long it will be; how far it has come is the size of its file, on the
-volume of the blobs, so that no byte that was received is ever asked for again. Who changes the file holds its
-lock. A finished upload becomes one dataset, once.
+A row says whose an upload is and how long it will be; how far it has come is the size of its file, so that
+no byte that was received is ever asked for again. Files are on the volume of the blobs; where blobs are in an
+object store, in the data directory, which all API processes then share. Who changes the file holds its lock.
+A finished upload becomes one dataset, once.
 """
 
 import fcntl
@@ -247,10 +248,10 @@ class Part:
 
 
 class Parts:
-    """The files of uploads, named by their ids, on the volume of the blobs."""
+    """The files of uploads, named by their ids, in the directory of what is on its way to the blobs."""
 
-    def __init__(self, blobs: Path) -> None:
-        self._root = blobs.absolute() / "staging" / "uploads"
+    def __init__(self, staging: Path) -> None:
+        self._root = staging.absolute() / "uploads"
         self._root.mkdir(parents=True, exist_ok=True)
 
     def size(self, upload_id: str) -> int:

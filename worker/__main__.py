@@ -7,7 +7,6 @@ import socket
 import sys
 import threading
 import warnings
-from pathlib import Path
 from typing import get_args
 
 from celery import signals
@@ -70,7 +69,7 @@ def _work(settings: WorkerSettings, queue: str, log_level: str) -> None:
     roster = Roster(
         database,
         hints,
-        Room([settings.data, Path(settings.blobs)], settings.min_free_bytes),
+        Room(settings.volumes, settings.min_free_bytes),
         name=name,
         queue=queue,
         heartbeat_seconds=settings.heartbeat_seconds,

@@ -45,7 +45,7 @@ class Evaluate(Kind):
 
     def _model(self, shop: Workshop, claim: Claim, folder: Path) -> Path:
         """Graph and card of the model, in the run directory."""
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         try:
             for name in (models.GRAPH, "model.json"):
                 with shop.database.read() as session:

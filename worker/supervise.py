@@ -36,6 +36,7 @@ from store.blobs import Blob
 from store.errors import (
     BlobCorrupt,
     BlobNotFound,
+    BlobsUnavailable,
     CancelRequested,
     Fenced,
     StorageFull,
@@ -251,7 +252,7 @@ class _Attempt:
         self._reader = EventReader(run)
         self._oom = OomWatch()
         settings = shop.settings
-        self._room = Room([settings.data, Path(settings.blobs)], settings.min_free_bytes)
+        self._room = Room(settings.volumes, settings.min_free_bytes)
         # The disk was full to the last byte when the database took no word; no heartbeat came in time since.
         self._is_exhausted = False
         self._noticed: set[str] = set()
@@ -281,6 +282,8 @@ class _Attempt:
                     raise
                 except JobFailed as failure:
                     end = self._failed(failure)
+                except BlobsUnavailable:  # and somebody wants this to end: no fault of the job
+                    end = self._given_back
                 except (OSError, StorageFull, DBAPIError) as error:  # another attempt may fare better
                     log.exception("%s: attempt %d broke off", self._claim.job_id, self._claim.attempt)
                     end = self._lost(_breakage(error))
@@ -312,7 +315,7 @@ class _Attempt:
     def _work(self) -> Ending:
         self._begin()
         resume = self._fetch_checkpoint()
-        arguments = self._kind.prepare(self._shop, self._claim, self._run)
+        arguments = self._insist(lambda: self._kind.prepare(self._shop, self._claim, self._run))
         if resume is not None:
             arguments += ["--resume", str(resume)]
         self._lease.check()
@@ -378,7 +381,7 @@ class _Attempt:
         destination = self._run / "resume.pt"
         while (key := self._claim.checkpoint_key) is not None:
             try:
-                self._shop.blobs.fetch(key, destination, self._claim.checkpoint_sha256 or "")
+                self._fetch(key, destination)
             except (BlobNotFound, BlobCorrupt) as error:
                 lost = f"The checkpoint of step {self._claim.checkpoint_step} cannot be read back: {error}"
                 self._note(lost)
@@ -388,6 +391,10 @@ class _Attempt:
             else:
                 return destination
         return None
+
+    def _fetch(self, key: str, destination: Path) -> None:
+        sha256 = self._claim.checkpoint_sha256 or ""
+        self._insist(lambda: self._shop.blobs.fetch(key, destination, sha256))
 
     def _watch(self, child: Child) -> int:
         """Lives with the child until it has ended; returns its exit code."""
@@ -402,7 +409,7 @@ class _Attempt:
                     self._apply_events()
                 except Unavailable as error:  # the events are kept for the next round
                     self._see_exhaustion()
-                    log.warning("%s: events wait for the database: %s", self._claim.job_id, error)
+                    log.warning("%s: events wait: %s", self._claim.job_id, error)
                 apply_at = time.monotonic() + settings.apply_seconds
             self._lease.check()
             kill_at = min(kill_at, now + self._carry_on(child))
@@ -447,7 +454,7 @@ class _Attempt:
         if self._order is _Order.CANCEL:
             return self._cancelled
         if code == EXIT_COMPLETE and (self._run / "result.json").exists():
-            return self._kind.result(self._shop, self._claim, self._run)
+            return self._insist(lambda: self._kind.result(self._shop, self._claim, self._run))
         if self._order is _Order.PAUSE:
             return self._given_back
         if self._order is _Order.STALL:
@@ -676,13 +683,19 @@ class _Attempt:
         return self._insist(lambda: self._shop.database.run(write, repeatable=True))
 
     def _insist(self, act: Callable[[], T]) -> T:
-        """Repeats while the database is away, as long as the lease lives."""
+        """Repeats while the database or the object store is away, as long as the lease lives.
+
+        Raises `BlobsUnavailable` when the job or this process is to end meanwhile.
+        """
         while True:
             self._lease.check()
             try:
                 return act()
             except Unavailable as error:
-                log.warning("%s: the database is away: %s", self._claim.job_id, error)
+                log.warning("%s: waits: %s", self._claim.job_id, error)
+                wanted = self._lease.requested is RequestedAction.CANCEL or self._should_pause()
+                if isinstance(error, BlobsUnavailable) and wanted:
+                    raise
                 self._see_exhaustion()
                 self._lease.wait(0.5)
 

@@ -395,6 +395,7 @@ def get_evaluation_ground_truth(
 @router.delete(
     "/{evaluation_id}",
     status_code=204,
+    response_class=Response,
     summary="Delete an evaluation",
     responses=problems(EvaluationNotFound, EvaluationRunning),
 )
@@ -413,7 +414,7 @@ def _report(services: Services, project: str, evaluation_id: str) -> dict[str, A
 def _file(services: Services, project: str, evaluation_id: str, name: str, request: Request) -> Response:
     with services.database.read() as session:
         row = evaluations.file(session, project, evaluation_id, name)
-    return files.answer(request, services.blobs, row)
+    return files.answer(request, services, row)
 
 
 def _lines(services: Services, blob: str, after: int | None) -> Iterator[tuple[int, bytes]]:

@@ -229,6 +229,7 @@ def patch_model(
 @router.delete(
     "/{model_id}",
     status_code=204,
+    response_class=Response,
     summary="Delete a model",
     responses=problems(ModelNotFound, ModelInUse, ModelHasAlias),
 )
@@ -276,7 +277,7 @@ def get_artifact(
     """A file never changes under its name and ETag, so a broken download may go on with Range."""
     with services.database.read() as session:
         row = models.artifact(session, project, models.resolve(session, project, model_id).id, name)
-    return files.answer(request, services.blobs, row)
+    return files.answer(request, services, row)
 
 
 def _merged(patch: Mapping[str, str | None] | None, before: dict[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/system/storage", tags=["system"])
 def get_storage(services: ServicesDep, operator: OperatorDep) -> StorageView:
     """Bytes of datasets, checkpoints and models, and room on the disk. Looks at every blob: do not poll."""
     used = collect.usage(services.database, services.blobs)
-    disk = shutil.disk_usage(services.settings.blobs)
+    disk = shutil.disk_usage(services.settings.volumes[-1])
     with services.database.read() as session:
         collected_at = chores.done_at(session, collect.CHORE)
     try:

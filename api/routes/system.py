@@ -81,7 +81,7 @@ def _checks(services: Services) -> dict[str, Callable[[], object]]:
         "database": services.database.check,
         "migrations": lambda: require_current(services.settings.database_url),
         "broker": lambda: _require(services.hints.ping()),
-        "blobs": lambda: _require_writable(services),
+        "blobs": services.blobs.check,
         "models": services.preload.check,
     }
 
@@ -106,8 +106,3 @@ def _outcome(check: Callable[[], object]) -> str:
 def _require(condition: bool) -> None:
     if not condition:
         raise ConnectionError
-
-
-def _require_writable(services: Services) -> None:
-    with services.blobs.staging() as staging:
-        staging.write(b"ready?")

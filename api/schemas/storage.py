@@ -81,9 +81,9 @@ class StorageView(Shape):
     object: Literal["storage"] = "storage"
     bytes: BytesView
     free_bytes: int
-    """On the disk of the blobs."""
+    """On the disk of the blobs; of the data, where blobs are in an object store."""
     total_bytes: int
-    """Of the disk of the blobs."""
+    """Of that disk."""
     min_free_bytes: int
     """With less room new uploads and jobs are refused (507 `storage_full`)."""
     full: bool

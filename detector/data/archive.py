@@ -3,6 +3,7 @@
 Nothing is ever extracted to a path that the archive names; members are read one by one, into memory, by name.
 """
 
+import os
 import stat
 import threading
 import unicodedata
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from detector.data import refusals
 from detector.data.refusals import ArchiveRefused
@@ -64,8 +65,15 @@ class Limits:
 class Archive:
     """An open archive that has passed `open_archive`. `members` are its files, in the archive's order."""
 
-    def __init__(self, file: zipfile.ZipFile, infos: list[zipfile.ZipInfo], limits: Limits) -> None:
+    def __init__(
+        self,
+        file: zipfile.ZipFile,
+        infos: list[zipfile.ZipInfo],
+        limits: Limits,
+        passes: tuple[type[Exception], ...] = (),
+    ) -> None:
         self._file = file
+        self._passes = passes
         self._infos = {info.filename: info for info in infos}
         self._limits = limits
         self._lock = threading.Lock()
@@ -140,6 +148,8 @@ class Archive:
                     yield chunk
         except ArchiveRefused:
             raise
+        except self._passes:
+            raise
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -156,23 +166,31 @@ class Archive:
             raise refusals.MemberCorrupt(info.filename, detail=type(error).__name__) from error
 
 
-def open_archive(path: Path, limits: Limits | None = None) -> Archive:
+def open_archive(
+    source: Path | BinaryIO, limits: Limits | None = None, *, passes: tuple[type[Exception], ...] = ()
+) -> Archive:
     """Open a zip after judging every member by SECURITY's rules.
+
+    `source` may be an open file that can be sought in; of its errors those in `passes` are no fault of the
+    archive and come out as they are, then and whenever a member is read.
 
     The junk that macOS adds (`__MACOSX/`, `.DS_Store`, `._*`) and folders are left out of `members`. Raises
     ArchiveRefused, the first reason found; its `also` has the others.
     """
     limits = limits or Limits()
     try:
-        file = zipfile.ZipFile(path)
+        file = zipfile.ZipFile(source)
     except MemoryError:
+        raise
+    except passes:
         raise
     except (
         Exception
     ) as error:  # BadZipFile, and what foreign bytes make of its parser: struct, Unicode, overflow
         raise refusals.ArchiveUnreadable(detail=str(error) or type(error).__name__) from error
     try:
-        return Archive(file, _judged(file, path.stat().st_size, limits), limits)
+        size = source.stat().st_size if isinstance(source, Path) else source.seek(0, os.SEEK_END)
+        return Archive(file, _judged(file, size, limits), limits, passes)
     except BaseException:
         file.close()
         raise
