@@ -16,7 +16,9 @@ from store.logs import LogFormat
 
 S = TypeVar("S", bound="StoreSettings")
 
-_BUCKET = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>\w[\w.-]*(/\w[\w.-]*)*))?/?")
+_BUCKET = re.compile(
+    r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>\w[\w.-]*(/\w[\w.-]*)*))?/?"
+)
 SECRETS_VARIABLE = "HARMONICDET_SECRETS_DIR"
 
 
