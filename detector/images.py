@@ -26,6 +26,10 @@ PREDICTION_MAX_PIXELS = 25_000_000
 
 _MAX_JPEG_SCANS = 100  # a progressive JPEG has about ten; thousands are an attack on the decoder
 _EXIF_ORIENTATION = 0x0112
+_START_OF_FRAME = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
+_START_OF_SCAN = 0xDA
+_QUANTISATION = 0xDB
+_PLAIN_SEGMENTS = (_QUANTISATION, 0xC4, 0xDD, 0xE0, 0xFE)  # with Huffman tables, restarts, JFIF, comments
 _HINT = "Send a whole JPEG, PNG, WebP or BMP image."
 
 # A decompression bomb is an error, in every thread; a filter set around each call would not be thread-safe.
@@ -59,6 +63,10 @@ def probe(data: bytes, *, max_pixels: int = DATASET_MAX_PIXELS) -> ImageInfo:
 
     Raises ImageInvalid when the header is not that of an image of `FORMATS`, or the image is too large.
     """
+    size = _plain_jpeg(data)
+    if size is not None:
+        _check_size(*size, max_pixels)
+        return ImageInfo("JPEG", *size)
     with _only_image_invalid(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         return _info(image, max_pixels)
 
@@ -70,6 +78,12 @@ def decode(data: bytes, *, max_pixels: int = DATASET_MAX_PIXELS) -> Pixels:
     transparency is laid over white. Raises ImageInvalid for what is no such image, is truncated or corrupt,
     or has too many pixels.
     """
+    size = _plain_jpeg(data)
+    if size is not None:
+        _check_size(*size, max_pixels)
+        with _only_image_invalid():
+            _check_jpeg_scans(data)
+            return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True), dtype=np.uint8)
     with _only_image_invalid(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         info = _info(image, max_pixels)
         if info.format == "JPEG":
@@ -140,13 +154,7 @@ def _only_image_invalid() -> Iterator[None]:
 
 def _info(image: Image.Image, max_pixels: int) -> ImageInfo:
     width, height = image.size
-    if width < 1 or height < 1:
-        raise ImageInvalid(f"The image has no pixels ({width}x{height}).", hint=_HINT)
-    if width * height > max_pixels:
-        raise ImageInvalid(
-            f"The image has {width}x{height} = {width * height} pixels; at most {max_pixels} are allowed.",
-            hint="Send a smaller image.",
-        )
+    _check_size(width, height, max_pixels)
     orientation = _orientation(image)
     if orientation >= 5:
         width, height = height, width
@@ -154,6 +162,52 @@ def _info(image: Image.Image, max_pixels: int) -> ImageInfo:
         "JPEG" if image.format == "MPO" else str(image.format)
     )  # MPO: a JPEG with more pictures behind it
     return ImageInfo(format_, width, height, orientation)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageInvalid(f"The image has no pixels ({width}x{height}).", hint=_HINT)
+    if width * height > max_pixels:
+        raise ImageInvalid(
+            f"The image has {width}x{height} = {width * height} pixels; at most {max_pixels} are allowed.",
+            hint="Send a smaller image.",
+        )
+
+
+def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
+    """(width, height) by the header of a JPEG that leaves nothing to ask: grey or three colours of 8 bits, no
+    EXIF, no other profile, no second picture. None for whatever else, which Pillow looks at.
+
+    Most images of datasets are such, and Pillow takes a twentieth of the time that decoding does.
+    """
+    if data[:2] != b"\xff\xd8":
+        return None
+    size: tuple[int, int] | None = None
+    position, end = 2, len(data) - 9
+    while position < end and data[position] == 0xFF:
+        marker = data[position + 1]
+        length = data[position + 2] << 8 | data[position + 3]
+        if marker == _START_OF_SCAN:
+            return size if 2 < length <= len(data) - position - 2 else None
+        if marker in _START_OF_FRAME:
+            colours = data[position + 9]
+            if (
+                size is not None
+                or data[position + 4] != 8
+                or colours not in (1, 3)
+                or length != 8 + 3 * colours
+            ):
+                return None
+            height = data[position + 5] << 8 | data[position + 6]
+            size = (data[position + 7] << 8 | data[position + 8], height)
+        elif marker not in _PLAIN_SEGMENTS or length < 3:
+            return None
+        elif marker == _QUANTISATION:  # tables of 8 bits: which one, and its 64 numbers
+            which = data[position + 4 : position + 2 + length : 65]
+            if (length - 2) % 65 or max(which) > 15:
+                return None
+        position += 2 + length
+    return None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -9,6 +9,12 @@ _TOLERANCE = 1.0  # pixels beyond the edge that rounding and counting from 1 exp
 _TINY = 1.0  # pixels
 
 
+def is_sound(box: Box, width: int, height: int) -> bool:
+    """Whether `checked_box` would give the very same box and say nothing: most are, and there are many."""
+    x1, y1, x2, y2 = box
+    return x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height and x2 - x1 >= _TINY and y2 - y1 >= _TINY
+
+
 def checked_box(annotation: DraftAnnotation, width: int, height: int, findings: Findings) -> Box | None:
     """The annotation's box within an image of `width` x `height` pixels; None when it must be left out.
 

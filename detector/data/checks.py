@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from detector.data import masks
 from detector.data.archive import Archive
-from detector.data.boxes import checked_box, turn
+from detector.data.boxes import checked_box, is_sound, turn
 from detector.data.draft import Box, Draft, DraftAnnotation, DraftImage
 from detector.data.findings import WHOLE, Findings
 from detector.data.pictures import Broken, Picture, look
@@ -84,14 +84,18 @@ def _annotations(
     usable: list[Annotation] = []
     fixed = 0
     seen: set[tuple[int, Box]] = set()
+    width, height = info.width, info.height
     for draft in image.annotations:
         if relative:
-            _scale(draft, info.width, info.height)
-        before = sum(findings.by_code[code] for code in _FIXABLE)
-        box = checked_box(draft, info.width, info.height, findings)
-        if box is None:
-            continue
-        fixed += sum(findings.by_code[code] for code in _FIXABLE) > before
+            _scale(draft, width, height)
+        box = draft.box
+        if not is_sound(box, width, height):
+            before = sum(findings.by_code[code] for code in _FIXABLE)
+            checked = checked_box(draft, width, height, findings)
+            if checked is None:
+                continue
+            box = checked
+            fixed += sum(findings.by_code[code] for code in _FIXABLE) > before
         if (draft.category_id, box) in seen:
             message = "The same box with the same category is there twice on this image."
             findings.warn("duplicate_annotation", draft.location, message)
@@ -114,10 +118,11 @@ def _scale(draft: DraftAnnotation, width: int, height: int) -> None:
 
 
 def _annotation(draft: DraftAnnotation, box: Box, info: ImageInfo, findings: Findings) -> Annotation:
+    segmentation: masks.Segmentation | None = None
     try:
-        segmentation = masks.checked(draft.segmentation, info.width, info.height)
+        if draft.segmentation is not None:
+            segmentation = masks.checked(draft.segmentation, info.width, info.height)
     except ValueError as error:
-        segmentation = None
         where = draft.location
         if where.endswith("/bbox"):
             where = where.removesuffix("/bbox") + "/segmentation"

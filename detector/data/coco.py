@@ -4,6 +4,7 @@ import json
 import math
 import posixpath
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -58,9 +59,9 @@ class _Document(msgspec.Struct):
 class _Parts:
     """What could be read of a file: (index in the file, item) in order, and what could not."""
 
-    images: list[tuple[int, _Image]] = field(default_factory=list)
-    annotations: list[tuple[int, _Annotation]] = field(default_factory=list)
-    categories: list[tuple[int, _Category]] = field(default_factory=list)
+    images: Iterable[tuple[int, _Image]]
+    annotations: Iterable[tuple[int, _Annotation]]
+    categories: Iterable[tuple[int, _Category]]
     found: int = 0  # annotations, the unreadable ones included
     unreadable_images: set[int] = field(default_factory=set)  # their ids, as far as they have one
 
@@ -105,11 +106,18 @@ def _parse(data: bytes, name: str, findings: Findings) -> _Parts | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return _parse_faulty(data, name, findings)
     return _Parts(
-        list(enumerate(document.images)),
-        list(enumerate(document.annotations)),
-        list(enumerate(document.categories)),
+        enumerate(document.images),
+        _consumed(document.annotations),
+        enumerate(document.categories),
         len(document.annotations),
     )
+
+
+def _consumed(items: list[T]) -> Iterator[tuple[int, T]]:
+    """As `enumerate`, each forgotten once it has been given: millions need not be in memory twice."""
+    items.reverse()
+    for index in range(len(items)):
+        yield index, items.pop()
 
 
 def _parse_faulty(data: bytes, name: str, findings: Findings) -> _Parts | None:
@@ -140,7 +148,10 @@ def _parse_faulty(data: bytes, name: str, findings: Findings) -> _Parts | None:
     if not isinstance(document, dict):
         findings.reject("wrong_type", f"{name}#", "The file is not a JSON object.")
         return None
-    parts = _Parts()
+    images: list[tuple[int, _Image]] = []
+    annotations: list[tuple[int, _Annotation]] = []
+    categories: list[tuple[int, _Category]] = []
+    parts = _Parts(images, annotations, categories)
     lists: dict[str, list[Any]] = {}
     for key in ("images", "annotations", "categories"):
         if isinstance(document.get(key), list):
@@ -156,17 +167,17 @@ def _parse_faulty(data: bytes, name: str, findings: Findings) -> _Parts | None:
     for index, item in enumerate(lists["categories"]):
         category = _convert(item, _Category, f"{name}#/categories/{index}", findings, always=True)
         if category is not None:
-            parts.categories.append((index, category))
+            categories.append((index, category))
     for index, item in enumerate(lists["images"]):
         image = _convert(item, _Image, f"{name}#/images/{index}", findings)
         if image is not None:
-            parts.images.append((index, image))
+            images.append((index, image))
         elif isinstance(item, dict) and isinstance(item.get("id"), int):
             parts.unreadable_images.add(item["id"])
     for index, item in enumerate(lists["annotations"]):
         annotation = _convert(item, _Annotation, f"{name}#/annotations/{index}", findings)
         if annotation is not None:
-            parts.annotations.append((index, annotation))
+            annotations.append((index, annotation))
     return parts
 
 
@@ -199,15 +210,18 @@ def _add(draft: Draft, parts: _Parts, name: str, images: Images, findings: Findi
     by_id = _add_images(draft, parts, name, split, images, findings)
     seen: set[int] = set()
     for index, item in parts.annotations:
-        where = f"{name}#/annotations/{index}"
-        if type(item.id) is int and item.id in seen:
-            findings.warn("duplicate_annotation_id", f"{where}/id", f"Annotation id {item.id} is used twice.")
         if type(item.id) is int:
+            if item.id in seen:
+                findings.warn(
+                    "duplicate_annotation_id",
+                    f"{name}#/annotations/{index}/id",
+                    f"Annotation id {item.id} is used twice.",
+                )
             seen.add(item.id)
         if item.category_id not in known:
             findings.reject(
                 "unknown_category",
-                f"{where}/category_id",
+                f"{name}#/annotations/{index}/category_id",
                 f"There is no category with id {item.category_id}.",
             )
         elif item.image_id in by_id:
@@ -216,7 +230,9 @@ def _add(draft: Draft, parts: _Parts, name: str, images: Images, findings: Findi
                 image.annotations.append(_annotation(item, name, index, findings))
         elif item.image_id not in parts.unreadable_images:
             findings.reject(
-                "unknown_image", f"{where}/image_id", f"There is no image with id {item.image_id}."
+                "unknown_image",
+                f"{name}#/annotations/{index}/image_id",
+                f"There is no image with id {item.image_id}.",
             )
 
 

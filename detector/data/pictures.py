@@ -13,7 +13,8 @@ from detector.errors import ImageInvalid
 from detector.images import DATASET_MAX_PIXELS, ImageInfo, decode, probe
 
 _MOST_THREADS = 8
-_AHEAD = 4  # images per thread that wait to be looked at or taken
+_TOGETHER = 8  # images that a thread is given at a time: handing over costs as much as a header
+_AHEAD = 2  # such portions per thread that wait to be looked at or taken
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,26 @@ def look(archive: Archive, members: Iterable[str], *, strict: bool) -> Iterator[
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     members = list(members)
     # Equal bytes have one size and one CRC, which are read anyway: most images need no hash.
-    times = Counter(map(archive.size_and_crc, members))
-    pending: deque[Future[Picture | Broken]] = deque()
+    contents = [archive.size_and_crc(member) for member in members]
+    times = Counter(contents)
+    asked = [(member, times[content] > 1) for member, content in zip(members, contents, strict=True)]
+    pending: deque[Future[list[Picture | Broken]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         try:
-            for member in members:
-                may_be_copy = times[archive.size_and_crc(member)] > 1
-                pending.append(pool.submit(_look, archive, member, strict, may_be_copy))
+            for start in range(0, len(asked), _TOGETHER):
+                some = asked[start : start + _TOGETHER]
+                pending.append(pool.submit(_look_at, archive, some, strict))
                 if len(pending) >= threads * _AHEAD:
-                    yield pending.popleft().result()
+                    yield from pending.popleft().result()
             while pending:
-                yield pending.popleft().result()
+                yield from pending.popleft().result()
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _look_at(archive: Archive, some: list[tuple[str, bool]], strict: bool) -> list[Picture | Broken]:
+    return [_look(archive, member, strict, may_be_copy) for member, may_be_copy in some]
 
 
 def _look(archive: Archive, member: str, strict: bool, may_be_copy: bool) -> Picture | Broken:

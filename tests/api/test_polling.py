@@ -64,7 +64,10 @@ class Busy:
     async def key(self, prefix: str) -> None:
         raise NotNow
 
-    async def key_and_job(self, prefix: str, job_id: str) -> None:
+    async def key_and_job(self, prefix: str, job_id: str) -> tuple[None, None]:
+        raise NotNow
+
+    async def model(self, project_id: str, reference: str) -> None:
         raise NotNow
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from detector.errors import ImageInvalid
-from detector.images import InputSpec, Pixels, decode, probe, resize
+from detector.images import InputSpec, Pixels, _plain_jpeg, decode, probe, resize
 from tests.detector.data.builders import encoded, jpeg, picture
 
 RGB = np.asarray(picture(width=90, height=60))
@@ -181,6 +181,29 @@ def test_only_image_invalid_comes_out_of_any_bytes(noise: bytes, kind: str, plac
         for read in (decode, probe):
             with suppress(ImageInvalid):
                 read(data)
+
+
+@given(
+    kind=st.sampled_from(["jpeg", "progressive", "grey"]),
+    place=st.integers(2, 700),
+    value=st.integers(0, 255),
+)
+def test_a_plain_header_is_read_as_pillow_reads_it(kind: str, place: int, value: int) -> None:
+    data = bytearray(WHOLE[kind])
+    assert _plain_jpeg(bytes(data)) is not None
+    data[place % len(data)] = value
+    quick = _plain_jpeg(bytes(data))
+    if quick is not None:
+        with Image.open(io.BytesIO(data)) as image:
+            assert (image.format, image.size) == ("JPEG", quick)
+            assert image.getexif() == {}
+
+
+def test_whatever_is_not_plain_is_left_to_pillow() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for data in (WHOLE["cmyk"], WHOLE["png"], encoded(rgb(), exif=exif), encoded(rgb(), icc_profile=b"x")):
+        assert _plain_jpeg(data) is None
 
 
 def test_a_square_spec_gives_a_square() -> None:
