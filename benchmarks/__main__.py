@@ -7,12 +7,15 @@ import sys
 import benchmarks
 
 NOT_A_BENCHMARK = {
+    "accuracy",
+    "growth",
     "hello",
     "http_load",
     "litserve_app",
     "peers",
     "polled_jobs",
     "served_model",
+    "step_profile",
     "harness",
     "full_size",
     "method_plots",
