@@ -483,7 +483,8 @@ class TrainConfig(Frozen):
     ema_decay: float | None = Field(0.998, gt=0.0, lt=1.0)
     """Decay of the moving average of the weights that is evaluated and exported; null for none."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
-    """Half precision: `auto` is bf16 on a GPU that has it and off on a CPU."""
+    """Half precision: `auto` is bf16 on a GPU that has it and off on a CPU, where it depends on the machine
+    whether bf16 is faster (`python -m detector.probe` measures it)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train: `auto` takes a GPU when there is one."""
     seed: int = Field(0, ge=0, lt=2**32)

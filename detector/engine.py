@@ -315,6 +315,7 @@ class Training:
             "format": 1,
             "versions": manifest.versions(),
             "device": {"type": self._device.type, "name": manifest.device_name(self._device)},
+            "precision": self._precision.name,
             "processes": self._processes.size,
             "threads": torch.get_num_threads(),
             "seed": self._config.seed,
@@ -548,6 +549,7 @@ class Training:
                 "learner": self._learner.state(),
                 "metrics": self._metrics.state(),
                 "threads": torch.get_num_threads(),
+                "precision": self._precision.name,
                 "initial_weights": self._initial,
                 "initial_state_sha256": self._initial_hash,
                 "best": None
@@ -590,6 +592,10 @@ class Training:
             raise CheckpointCorrupt(f"The checkpoint does not fit this training: {error}") from error
         if self._device.type == "cpu":
             torch.set_num_threads(state["threads"])  # another number sums in another order
+        before = state.get("precision", self._precision.name)
+        if before != self._precision.name:  # `amp` is the same, but not the device
+            message = f"Was trained in {before} so far; on this machine it goes on in {self._precision.name}."
+            self._writer.write(NoticeEvent(code="precision_changed", message=message))
 
 
 def _images_per_step(config: TrainConfig, images: int, processes: Processes) -> int:

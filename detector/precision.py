@@ -18,6 +18,11 @@ class Precision:
     device: torch.device
     half: torch.dtype | None
 
+    @property
+    def name(self) -> str:
+        """`float32`, `bfloat16` or `float16`."""
+        return str(self.half or torch.float32).removeprefix("torch.")
+
     def autocast(self) -> AbstractContextManager[object]:
         """Around the forward pass and the losses."""
         return torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None)

@@ -79,6 +79,7 @@ def test_the_manifest_tells_what_the_training_began_with(dataset: Path, finished
     manifest = json.loads((finished / "artifacts/manifest.json").read_text())
     assert manifest["versions"]["torch"] == torch.__version__
     assert (manifest["device"]["type"], manifest["processes"], manifest["seed"]) == ("cpu", 1, config().seed)
+    assert manifest["precision"] == "float32"
     images = [image for image in load(dataset).images if image.split == "train"]
     names = [image.file_name for image in images]
     batches = EpochBatches(len(images), config().batch_size, config().seed)

@@ -36,12 +36,12 @@ def assert_same(found: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"gradient_accumulation": 2},
+        {"gradient_accumulation": 2, "amp": "bf16"},
         {"augmentation": {"multi_scale": [128, 160, 192], "mosaic": 0.5, "copy_paste": 0.5}},
         # By itself it samples at random, groups by shape, and counts before it computes gradients.
         {"architecture": FASTER_RCNN, "gradient_accumulation": 2, "batch_size": 2, "epochs": 1},
     ],
-    ids=["accumulation", "sizes-and-mixing", "two-stages"],
+    ids=["accumulation-in-bfloat16", "sizes-and-mixing", "two-stages"],
 )
 def test_a_training_interrupted_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     dataset: Path, tmp_path: Path, changes: dict[str, Any]
@@ -84,6 +84,21 @@ def test_a_batch_that_was_too_large_stays_divided_after_a_resume(
     events = run_training(dataset, tmp_path / "second", config(epochs=1), resume=path)
     assert sizes == [2, 2]
     assert not [event for event in events if isinstance(event, NoticeEvent)]
+
+
+def test_another_number_format_than_before_is_told(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a training with `amp: auto` moves from a GPU to a CPU."""
+    training = config(epochs=1, batch_size=8)
+    run_training(dataset, tmp_path / "first", training)
+    state = last(tmp_path / "first")
+    assert state["precision"] == "float32"
+    monkeypatch.setattr(checkpoint, "load", lambda _: {**state, "precision": "bfloat16"})
+    events = run_training(dataset, tmp_path / "second", training, resume=tmp_path)
+    (notice,) = [event for event in events if isinstance(event, NoticeEvent)]
+    assert notice.code == "precision_changed"
+    assert "bfloat16 so far; on this machine it goes on in float32" in notice.message
 
 
 def test_that_a_batch_was_divided_is_told(
