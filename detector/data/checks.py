@@ -46,6 +46,7 @@ def check(
         elif _sized(image, picture.info, findings):
             annotations, put_right = _annotations(image, picture.info, draft.relative, findings)
             fixed += put_right
+            image.annotations = []  # nobody reads them again, and there may be millions
             usable.append(_Usable(image, picture, annotations))
     findings.image = None
     _reject_what_nothing_can_be_learnt_from(draft, usable, findings)

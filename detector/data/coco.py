@@ -84,6 +84,7 @@ def read(archive: Archive, files: list[str], findings: Findings) -> Draft:
             findings.reject(error.code, name, error.reason)
             continue
         parts = _parse(data, name, findings)
+        del data  # it may be as large as all that was read from it
         if parts is not None:
             _add(draft, parts, name, images, findings)
     images.warn_of_unused(findings)
