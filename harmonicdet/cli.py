@@ -80,6 +80,35 @@ app.add_typer(keys.app, name="keys")
 
 
 @app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="A directory that is not there, or is empty.")],
+    data: keys.Data = None,
+) -> None:
+    """Writes every row and every blob to a directory, while the service works."""
+    raise typer.Exit(_store(["backup", str(target)], data))
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(help="What `backup` has written.")],
+    data: keys.Data = None,
+) -> None:
+    """Fills an empty service from a backup, on whatever database and storage."""
+    raise typer.Exit(_store(["restore", str(source)], data))
+
+
+def _store(arguments: list[str], data: Path | None) -> int:
+    """`python -m store`, on the data directory of an embedded service if one is given."""
+    import os
+
+    from store.__main__ import main
+
+    if data is not None:
+        os.environ["HARMONICDET_DATA"] = str(data)
+    return main(arguments)
+
+
+@app.command()
 def version() -> None:
     """Prints the version."""
     from harmonicdet import __version__

@@ -1,16 +1,17 @@
-"""`python -m store`: migrate the database, collect blobs that nobody needs, set the quotas of a project."""
+"""`python -m store`: migrate the database, back up and restore, collect old blobs, set a project's quotas."""
 
 import argparse
 import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 
-from store import collect, quotas
+from store import backup, collect, quotas
 from store.blobs import open_blobs
-from store.errors import StoreError
+from store.errors import BackupDamaged, StoreError
 from store.sessions import Database, migrate
 from store.settings import StoreSettings, read
 from store.tables import DEFAULT_PROJECT
@@ -37,6 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("migrate", help="bring the database to this version's tables")
     command.set_defaults(act=_migrate)
+    command = commands.add_parser("backup", help="write rows and blobs to a directory; the service may work")
+    command.add_argument("target", type=Path, help="a directory that is not there, or is empty")
+    command.set_defaults(act=_backup)
+    command = commands.add_parser("restore", help="fill an empty database and empty blobs from a backup")
+    command.add_argument("source", type=Path)
+    command.set_defaults(act=_restore)
     command = commands.add_parser("collect", help="delete blobs that nothing refers to any more")
     command.add_argument("--dry-run", action="store_true", help="only say which")
     command.set_defaults(act=_collect)
@@ -51,6 +58,33 @@ def _parser() -> argparse.ArgumentParser:
 
 def _migrate(settings: StoreSettings, options: argparse.Namespace) -> None:
     migrate(settings.database_url)
+
+
+def _backup(settings: StoreSettings, options: argparse.Namespace) -> None:
+    database = Database(settings.database_url)
+    try:
+        made = backup.backup(database, open_blobs(settings), options.target, secret=_secret(settings))
+    finally:
+        database.dispose()
+    _say(json.dumps(vars(made)))
+    if made.damaged:
+        raise BackupDamaged(
+            f"{len(made.damaged)} blobs were gone or damaged already, and are not in the backup; the rest is."
+        )
+
+
+def _restore(settings: StoreSettings, options: argparse.Namespace) -> None:
+    database = Database(settings.database_url)
+    try:
+        made = backup.restore(database, open_blobs(settings), options.source, secret=_secret(settings))
+    finally:
+        database.dispose()
+    _say(json.dumps(vars(made)))
+
+
+def _secret(settings: StoreSettings) -> Path | None:
+    """The secret that an embedded service has made for itself; another is the operator's."""
+    return settings.data / backup.SECRET if settings.embedded else None
 
 
 def _collect(settings: StoreSettings, options: argparse.Namespace) -> None:

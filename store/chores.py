@@ -41,6 +41,16 @@ def extend(session: Session, name: str, *, holder: str, seconds: float) -> bool:
     return kept is not None
 
 
+def give_back(session: Session, name: str, *, holder: str) -> None:
+    """It has not been done; it is due when it was."""
+    session.execute(
+        update(Chore)
+        .where(Chore.name == name, Chore.holder == holder)
+        .values(holder="", held_until=0.0)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def done(
     session: Session, name: str, *, holder: str, again_in_seconds: float, outcome: Mapping[str, Any]
 ) -> None:

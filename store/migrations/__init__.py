@@ -34,6 +34,11 @@ def downgrade(url: str, revision: str = "base") -> None:
     _run(command.downgrade, url, revision)
 
 
+def revisions() -> list[str]:
+    """All there are, the newest first."""
+    return [one.revision for one in ScriptDirectory(str(HERE)).walk_revisions()]
+
+
 def check(url: str) -> None:
     """Raises `alembic.util.CommandError` where the database differs from `store.tables`."""
     _run(command.check, url)
