@@ -19,10 +19,10 @@ SECONDS ?= 60
 # A file's tests stay together, the long files of tests/acceptance come first.
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up test table machine faults hosts containers hostile lint sbom audit bench accuracy format lock clean
+.PHONY: help setup demo up test test-production table machine faults hosts containers hostile alerts lint sbom audit bench accuracy format lock clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make the environment in .venv from the locked requirements
 
@@ -41,8 +41,11 @@ demo: $(READY) ## Train a detector on a small dataset, print its mAP, predict (D
 up: $(READY) ## Start the whole service on this machine (PORT=8000 DATA=data)
 	@$(BIN)/harmonicdet up --port $(PORT) --data "$(DATA)"
 
-test: $(READY) ## Run the tests
+test: $(READY) ## Run the tests (on your PostgreSQL, Redis and bucket where HARMONICDET_DATABASE_URL and the others name them)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+test-production: $(READY) ## Run the tests on PostgreSQL, Redis and S3, started for them
+	$(BIN)/python -m tests.production $(PYTEST_OPTIONS)
 
 machine: $(READY) ## Run the long battery of the job's state machine on SQLite and PostgreSQL (RUNS=2000 STEPS=60 SEED=1)
 	HARMONICDET_MACHINE_RUNS=$(RUNS) HARMONICDET_MACHINE_STEPS=$(STEPS) HARMONICDET_MACHINE_REPORT=machine-report \
@@ -73,6 +76,9 @@ hostile: $(READY) ## Send everything hostile to the real service: corpus, schema
 	$(BIN)/python -m tests.hostile.large_upload || failed=1; \
 	$(BIN)/python -m tests.hostile.fuzz --seconds $(SECONDS) || failed=1; \
 	exit $$failed
+
+alerts: $(READY) ## Fire every alert by its own fault in a real service before a real Prometheus (minutes; root, PostgreSQL, Redis)
+	$(BIN)/python -m tests.monitoring --report docs/alerts.md
 
 lint: $(READY) ## Check style, types, the imports between rooms, and the Dockerfiles
 	$(BIN)/ruff check .

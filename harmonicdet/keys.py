@@ -28,7 +28,7 @@ def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     project: ProjectName = "default",
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, train, predict or admin; may be repeated.")
+        list[str] | None, typer.Option(help="read, train, predict, metrics or admin; may be repeated.")
     ] = None,
     days: Annotated[
         int | None, typer.Option(help="Days until it ends by itself; by default never.", min=1)

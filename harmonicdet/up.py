@@ -126,7 +126,10 @@ class Service:
             refuse_taken_port(self.host, self.port)
             os.environ["HARMONICDET_DATA"] = str(self.data)
             migrate(read(StoreSettings).database_url)
-            for part in self._parts:
+            first = self._settings().metrics_port
+            for number, part in enumerate(self._parts):
+                # One port for each process: the API's, then those of the workers in the order they are listed.
+                part.environment = {"HARMONICDET_METRICS_PORT": str(first + number)} if first else {}
                 part.start(self.logs, self._environment)
         except BaseException:
             self.__exit__(None, None, None)
@@ -187,6 +190,7 @@ class _Part:
     name: str
     command: list[str]
     failures: int = 0
+    environment: dict[str, str] = field(default_factory=dict)  # what the others have otherwise
     log: Path = field(default_factory=Path)
     _process: subprocess.Popen[bytes] | None = None
     _started_at: float = 0.0
@@ -204,7 +208,7 @@ class _Part:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=environment,
+                env=environment | self.environment,
             )
         self._started_at = time.monotonic()
         self._due_at = None

@@ -23,7 +23,9 @@ def new_registry(settings: StoreSettings, role: str) -> CollectorRegistry:
     registry.register(GC_COLLECTOR)
     build = Info("harmonicdet_build", "The version that runs.", registry=registry)
     build.info({"version": own_version(), "python": platform.python_version(), "role": role})
-    folders = {"data": settings.data, "blobs": Path(settings.blobs)}
+    folders = {"data": settings.data}
+    if settings.blobs_folder is not None:
+        folders["blobs"] = settings.blobs_folder
     registry.register(Disks(folders, settings.min_free_bytes))
     return registry
 

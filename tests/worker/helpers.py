@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from zipfile import ZipFile
 
 import msgspec
@@ -28,7 +28,13 @@ def until(condition: Callable[[], T | None], seconds: float = 20.0) -> T:
         time.sleep(0.02)
 
 
-def ready_dataset(shop: Workshop, name: str, files: Mapping[str, bytes], index: DatasetIndex) -> str:
+def ready_dataset(
+    shop: Workshop,
+    name: str,
+    files: Mapping[str, bytes],
+    index: DatasetIndex,
+    summary: dict[str, Any] | None = None,
+) -> str:
     """Id of a validated dataset of these files."""
     content = BytesIO()
     with ZipFile(content, "w") as zipped:
@@ -47,7 +53,7 @@ def ready_dataset(shop: Workshop, name: str, files: Mapping[str, bytes], index: 
     claim = take(shop.database, job.id)
     shop.database.run(
         lambda session: datasets.mark_ready(
-            session, claim, index=catalogue, format="coco", summary={}, images=[], findings=[]
+            session, claim, index=catalogue, format="coco", summary=summary or {}, images=[], findings=[]
         )
     )
     return row.id
