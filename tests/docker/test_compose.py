@@ -130,6 +130,7 @@ SERVICES = {
         pids=64,
         secrets=_set(),
         tmpfs=_set("/tmp"),
+        volumes=_set("./docker/make_bucket.sh:/make_bucket.sh:ro"),
         profiles=("s3",),
         restart="no",
     ),
@@ -320,6 +321,15 @@ def test_redis_forgets_on_a_restart_and_evicts_nothing(services: dict[str, Any])
         "--dir": "/tmp",
         "--aclfile": "/run/secrets/redis.acl",
     }
+
+
+def test_whatever_is_mounted_from_the_checkout_is_there(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            source, mode = volume.partition(":")[0], volume.rpartition(":")[2]
+            if source.startswith("./"):
+                assert (ROOT / source).exists(), f"{name}: {source}"
+                assert mode == "ro", f"{name} may write to {source}"
 
 
 def test_images_are_pinned_by_version(services: dict[str, Any]) -> None:
