@@ -720,6 +720,15 @@ def test_the_trainer_is_not_handed_the_passwords_of_the_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HARMONICDET_DATABASE_URL", "postgresql://user:secret@host/name")
+    monkeypatch.setenv("HARMONICDET_SECRETS_DIR", "/run/secrets")
+    for name in (
+        "DATABASE_PASSWORD",
+        "BROKER_PASSWORD",
+        "S3_ACCESS_KEY_ID",
+        "S3_SECRET_ACCESS_KEY",
+        "SECRET",
+    ):
+        monkeypatch.setenv(f"HARMONICDET_{name}", "secret")
     mark = tmp_path / "mark"
     job_id = submit(steps=1000, pace=0.05, mark=str(mark))
     with in_background(lambda: supervisor.work(job_id)):
