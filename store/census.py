@@ -7,6 +7,7 @@ the history of the service.
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session, aliased
 
 from store import jobs
 from store.clock import database_now
+from store.errors import Unavailable
 from store.sessions import Database
 from store.tables import Dataset, Job, JobEvent, JobStatus, WebhookDelivery, Worker
 from store.workers import FORGOTTEN_AFTER_SECONDS
@@ -68,23 +70,53 @@ def take(session: Session, *, silent_seconds: float) -> Census:
 
 
 class CensusTaker:
-    """Asks the database at most every `seconds`, however many want to know. From any thread."""
+    """Asks the database at most every `seconds`, however many want to know. From any thread.
 
-    def __init__(self, database: Database, *, silent_seconds: float, seconds: float = 1.0) -> None:
+    Whoever wants to know waits no longer than `patience_seconds`: a database that hangs must not keep a
+    process from telling the rest.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        silent_seconds: float,
+        seconds: float = 1.0,
+        patience_seconds: float = 5.0,
+    ) -> None:
         self._database = database
         self._silent_seconds = silent_seconds
         self._seconds = seconds
+        self._patience_seconds = patience_seconds
         self._lock = threading.Lock()
-        self._taken: tuple[float, Census] | None = None
+        self._asked: Future[Census] | None = None
+        self._asked_at = float("-inf")
 
     def census(self) -> Census:
-        """Raises what the database raises."""
+        """Raises what the database raises, and `Unavailable` when it takes too long."""
+        try:
+            return self._future().result(self._patience_seconds)
+        except TimeoutError as error:
+            raise Unavailable from error
+
+    def _future(self) -> "Future[Census]":
+        """The answer, also while it is on its way."""
         with self._lock:
-            if self._taken is None or time.monotonic() - self._taken[0] >= self._seconds:
-                with self._database.read() as session:
-                    census = take(session, silent_seconds=self._silent_seconds)
-                self._taken = (time.monotonic(), census)
-            return self._taken[1]
+            fresh = time.monotonic() - self._asked_at < self._seconds
+            if self._asked is None or (self._asked.done() and not fresh):
+                self._asked, self._asked_at = Future(), time.monotonic()
+                asking = threading.Thread(target=self._ask, args=(self._asked,), name="census", daemon=True)
+                asking.start()
+            return self._asked
+
+    def _ask(self, answer: "Future[Census]") -> None:
+        try:
+            with self._database.read() as session:
+                census = take(session, silent_seconds=self._silent_seconds)
+        except Exception as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(census)
 
 
 def _statement(session: Session, silent_seconds: float) -> Select[Any]:

@@ -97,7 +97,7 @@ class Scene:
                     lambda: alert not in self.prometheus.firing(), _SECONDS, self.prometheus.firing
                 )
             next(harm)
-        what = (fault.__doc__ or "").strip().rstrip(".")
+        what = " ".join((fault.__doc__ or "").split())
         return Told(alert, what, fired, cleared)
 
 

@@ -1,5 +1,7 @@
 """The numbers of the whole service, on both databases."""
 
+import threading
+
 import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
@@ -7,6 +9,7 @@ from sqlalchemy.orm import Session
 from store import census, context, jobs, workers
 from store.census import Census, CensusTaker
 from store.clock import database_now
+from store.errors import Unavailable
 from store.sessions import Database
 from store.tables import DEFAULT_PROJECT, Dataset, Job, JobEvent, RequestedAction, WebhookDelivery, Worker
 from tests.store.helpers import (
@@ -152,6 +155,26 @@ def test_many_who_ask_at_once_cost_one_statement(database: Database) -> None:
     queue_training(database)
     assert "train" not in taker.census().due
     assert CensusTaker(database, silent_seconds=30, seconds=0).census().due["train"].count == 1
+
+
+def test_a_database_that_hangs_is_not_waited_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    asked: list[float] = []
+
+    def hang(session: Session, *, silent_seconds: float) -> Census:
+        asked.append(silent_seconds)
+        released.wait(30)
+        return answer
+
+    answer = counted(database)
+    monkeypatch.setattr(census, "take", hang)
+    taker = CensusTaker(database, silent_seconds=30, seconds=0, patience_seconds=0.05)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            taker.census()
+    assert asked == [30]  # nobody asks behind one who waits
+    released.set()
+    assert taker._future().result(30) is answer
 
 
 def test_a_job_remembers_who_asked_for_it(database: Database) -> None:
