@@ -113,11 +113,16 @@ def _cases(servers: Both, total: int) -> list[tuple[str, list[float], list[float
 
 
 def _compared(
-    servers: Both, asked: Sequence[bytes], status: int, total: int, connections: int = CONNECTIONS
+    servers: Both,
+    asked: Sequence[bytes],
+    status: int,
+    total: int,
+    connections: int = CONNECTIONS,
+    rounds: int = ROUNDS,
 ) -> tuple[list[float], list[float]]:
     """CPU seconds of a request, ours and hello-world's by turns."""
     ours, hello = [], []
-    for round_ in range(ROUNDS + 1):
+    for round_ in range(rounds + 1):
         mine = load(servers.ours, asked, total=total, connections=connections, status=status)
         theirs = load(servers.hello, [request("/")], total=2 * total, connections=connections, status=200)
         if round_:  # the first one warms up
@@ -153,7 +158,7 @@ def _growth(servers: Both, total: int) -> None:
     table = Table("what grows", "to", "µs CPU of a poll", title="growth", title_justify="left")
 
     def row(what: str, sizes: str, asked: Sequence[bytes], connections: int = CONNECTIONS) -> None:
-        ours, hello = _compared(servers, asked, 200, total, connections)
+        ours, hello = _compared(servers, asked, 200, total, connections, rounds=2)
         mine, theirs = (statistics.median(seconds) * 1e6 for seconds in (ours, hello))
         table.add_row(what, sizes, f"{mine:.0f} (hello-world {theirs:.0f})")
 
@@ -183,9 +188,9 @@ def _followed(server: Server, claims: Sequence[Claim], followers: int) -> float:
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             path = f"/v1/jobs/{claims[number % len(claims)].job_id}/events"
             connection.sendall(request(path, {"Accept": "text/event-stream"}))
-        time.sleep(3)  # until they have caught up
+        time.sleep(2)  # until they have caught up
         before, start = server.cpu_seconds(), time.perf_counter()
-        time.sleep(10)
+        time.sleep(6)
         return (server.cpu_seconds() - before) / (time.perf_counter() - start)
 
 
