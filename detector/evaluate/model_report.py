@@ -15,7 +15,7 @@ from detector.models import Detector
 from detector.models.candidates import suppression_overlap
 
 MOST_IMAGES = 1000
-"""Of a split: at some 0.05 s an image, a report takes a minute at most."""
+"""Of a split: its numbers cost 3 to 4 ms an image of 100 detections, and the network sees each once more."""
 
 
 @dataclass(frozen=True)

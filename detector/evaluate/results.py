@@ -17,7 +17,8 @@ from detector.errors import EvaluationTooLarge, ResultsInvalid
 from detector.evaluate.columns import box_of_mask
 
 MOST_RESULTS = 1_000_000
-"""Comparing so many takes some 5 GB; 10,000 images at COCO's 100 detections have as many."""
+"""10,000 images at COCO's 100 detections have as many. From a file they take 0.9 GB to read, 1.2 to
+compare, 1.4 with the whole report, and 34 s of CPU."""
 
 _LOOKED_AT = {"image_id", "category_id", "score", "bbox"}
 _MOST_FINDINGS = 100
