@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Augment:
         self._jitter = ScaleJitter(*jitter) if jitter is not None else None
         self._crop = v2.RandomIoUCrop() if augmentation.iou_crop else None
         self._flip = augmentation.horizontal_flip
-        self._photometric = v2.RandomPhotometricDistort() if augmentation.photometric else None
+        self._photometric = PhotometricDistort() if augmentation.photometric else None
 
     def __call__(
         self,
@@ -161,6 +162,31 @@ class ScaleJitter(v2.Transform):  # type: ignore[misc]  # torchvision has no typ
             inside = ((centre >= 0) & (centre <= torch.tensor([width, height]))).all(dim=1)
             result[~inside] = 0
         return result
+
+
+class PhotometricDistort(v2.RandomPhotometricDistort):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's, but for how a hue is turned, which took most of its time."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        hue = params["hue_factor"]
+        if hue is None:
+            return super().transform(inpt, params)
+        # Of two contrasts one is drawn: that before the hue, or that after it.
+        before = dict(params, hue_factor=None, channel_permutation=None)
+        after = dict(params, hue_factor=None, brightness_factor=None, saturation_factor=None)
+        (after if params["contrast_before"] else before)["contrast_factor"] = None
+        pixels = super().transform(inpt, before).permute(1, 2, 0).numpy()
+        turned = torch.from_numpy(turn_hue(np.ascontiguousarray(pixels), hue))
+        return super().transform(tv_tensors.Image(turned.permute(2, 0, 1)), after)
+
+
+def turn_hue(pixels: Pixels, share: float) -> Pixels:
+    """torchvision's `adjust_hue` to within a level, in a tenth of its time: the hues of (H, W, 3) turned by a
+    share of the circle, -0.5 to 0.5."""
+    hsv = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hue = hsv[..., 0] + 360 * share
+    hsv[..., 0] = np.where(hue >= 360, hue - 360, np.where(hue < 0, hue + 360, hue))
+    return np.asarray(cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), alpha=255), dtype=np.uint8)
 
 
 def _still_there(objects: Any, labels: Tensor) -> tuple[Any, Tensor]:

@@ -123,7 +123,7 @@ class HarmonicRetinaNetHead(RetinaNetHead):  # type: ignore[misc]  # torchvision
             goal = one_hot_or_nothing(label, own.shape[1], own.dtype)
             loss = sigmoid_focal_loss(own, goal)
             ignored = matched == self.classification_head.BETWEEN_THRESHOLDS
-            losses.append(torch.where(ignored[:, None], 0, loss).sum() / count)
+            losses.append(torch.where(ignored, 0, loss.sum(1)).sum() / count)
         return torch.stack(losses).sum() / len(targets)
 
 

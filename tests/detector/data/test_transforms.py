@@ -5,10 +5,12 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_masks
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from detector.config import Augmentation
 from detector.data.masks import Segmentation
-from detector.data.transforms import Augment, ScaleJitter, fit, sample_seed
+from detector.data.transforms import Augment, PhotometricDistort, ScaleJitter, fit, sample_seed, turn_hue
 from detector.images import InputSpec
 
 SQUARE = InputSpec(kind="square", size=64)
@@ -216,3 +218,27 @@ def test_masks_change_nothing_else_and_keep_to_their_objects() -> None:
         assert 1 not in masked.labels  # thinner than a pixel
         has_mask = masked.masks.flatten(1).any(dim=1)
         assert torch.equal(has_mask, masked.labels == 0)
+
+
+@pytest.mark.parametrize("share", [-0.5, -0.05, 0.0, 0.03, 0.5])
+def test_a_hue_is_turned_as_by_torchvision(share: float) -> None:
+    """To within a level: OpenCV rounds where torchvision cuts off."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+    expected = (
+        functional.adjust_hue(torch.from_numpy(pixels).permute(2, 0, 1), share).permute(1, 2, 0).numpy()
+    )
+    found = turn_hue(pixels, share)
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_colours_are_distorted_as_by_torchvision() -> None:
+    """The same numbers are drawn and the same is done in the same order; a contrast doubles a level."""
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    image = tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1))
+    for seed in range(40):
+        torch.manual_seed(seed)
+        expected = v2.RandomPhotometricDistort()(image)
+        torch.manual_seed(seed)
+        found = PhotometricDistort()(image)
+        assert (found.int() - expected.int()).abs().max() <= 3
