@@ -24,21 +24,22 @@ SECRET_KEY = "test-secret-key"
 
 
 class ObjectStore:
-    """Keeps its objects in memory. `prefix()` is a new one in its bucket."""
+    """Keeps its objects in memory. It listens on loopback, or on `address`."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self._address = address
         self.port = free_port()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._address}:{self.port}"
 
     def start(self) -> None:
         """Start, wait until it answers, and make the bucket."""
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+            [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", self._address, "-p", str(self.port)],
             stdout=self._log,
             stderr=self._log,
         )

@@ -24,7 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from detector.data.synthetic import write_synthetic
-from store.blobs import LocalBlobs
+from store.blobs import open_blobs
 from store.errors import StoreError
 from store.queue import Hints
 from store.sessions import Database, migrate
@@ -83,7 +83,7 @@ class Deployment(ABC):
         try:
             self._start()
             settings = self.settings()
-            self.blobs = LocalBlobs(Path(settings.blobs))
+            self.blobs = open_blobs(settings)
             self.hints = Hints(settings)
             self.database = Database(settings.database_url)
             self.until(self._is_ready, START_SECONDS)

@@ -1,9 +1,9 @@
 """`python -m tests.faults.hosts`: trainings on several hosts, one of which is cut off twice and returned.
 
 A host is a network namespace with a host name and a data directory of its own. The first has PostgreSQL,
-Redis and the API, each other one a worker of the train queue. A cut takes all of the network from a host at
-once. It counts only when the host held a running row, and lasts until another host has gone on with that job.
-Needs root, for the namespaces; nothing outside of them is touched.
+Redis, an object store and the API, each other one a worker of the train queue. A cut takes all of the network
+from a host at once. It counts only when the host held a running row, and lasts until another host has gone on
+with that job. Needs root, for the namespaces; nothing outside of them is touched.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from tests.faults.marks import MarksFile
 from tests.faults.network import FIRST, SUBNET, Cut, Network, on_a_host_of_its_own, why_not
 from tests.faults.notes import publish, report, say
 from tests.faults.partitions import closest
+from tests.object_store import ObjectStore
 from tests.servers import PostgreSQL, RedisServer
 
 HEARTBEAT, LEASE, MARGIN = 0.5, 6.0, 2.0
@@ -45,14 +46,12 @@ class Hosts(Distributed):
     def __init__(self, network: Network, *, workers: int) -> None:
         super().__init__(workers=workers, apis=1, environment=ENVIRONMENT)
         self._network = network
+        self._store: ObjectStore | None = None
 
     def add_workers(self, number: int) -> None:
         for index in range(number):
             name = f"worker-{index + 1}"
-            environment = self.environment | {
-                "HARMONICDET_DATA": str(self.root / "hosts" / name),
-                "HARMONICDET_BLOBS": self.settings().blobs,
-            }
+            environment = self.environment | {"HARMONICDET_DATA": str(self.root / "hosts" / name)}
             part = Part(
                 name,
                 ["worker", "--queue", "train"],
@@ -69,11 +68,19 @@ class Hosts(Distributed):
         self.postgresql.start()
         self.redis = RedisServer(program, address=FIRST)
         self.redis.start()
+        self._store = ObjectStore(FIRST)
+        self._store.start()
         database = make_url(self.postgresql.new_database()).set(host=FIRST)
         self.environment |= {
             "HARMONICDET_DATABASE_URL": database.render_as_string(hide_password=False),
             "HARMONICDET_BROKER_URL": f"redis://{FIRST}:{self.redis.port}/0",
         }
+        self.environment |= self._store.environment()
+
+    def _close(self) -> None:
+        super()._close()
+        if self._store is not None:
+            self._store.close()
 
 
 @dataclass
@@ -183,8 +190,9 @@ def main() -> int:
 
 def _report(outcome: Outcome, jobs: int, workers: int, seed: int) -> str:
     text = (
-        f"A host with PostgreSQL, Redis and the API, and {workers} hosts with a worker each, all network "
-        f"namespaces on one bridge; heartbeat {HEARTBEAT:g} s, lease {LEASE:g} s, margin {MARGIN:g} s. "
+        f"A host with PostgreSQL, Redis, S3 (moto) and the API, and {workers} hosts with a worker each, all "
+        f"network namespaces on one bridge; heartbeat {HEARTBEAT:g} s, lease {LEASE:g} s, margin "
+        f"{MARGIN:g} s. "
         f"{jobs} jobs in {outcome.seconds:.0f} s, while `worker-{VICTIM + 1}` was cut off "
         f"{len(outcome.cuts)} times, each time from a running row of its own until another host had gone on "
         "with it beyond its checkpoint."

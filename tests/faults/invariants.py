@@ -25,7 +25,9 @@ from tests.faults.deployments import Deployment
 from tests.faults.load import Accepted, Order
 from tests.faults.marks import MarksFile, overlaps
 from tests.faults.trainer import STEPS_PER_EPOCH, State, states
+from worker.curves import NAME as CURVES
 
+TRAINERS_FILES = ("model.safetensors", "model.json")
 TERMINAL_EVENTS = {f"job.{status}" for status in FINISHED}
 
 
@@ -250,8 +252,11 @@ def _artifacts(
     artifacts: list[Artifact],
 ) -> Iterable[str]:
     job_of = {model.id: by_id[model.job_id] for model in models if model.job_id in by_id}
-    of_model = Counter(row.model_id for row in artifacts)
-    yield from (f"{model.id} has {of_model[model.id]} files" for model in models if of_model[model.id] != 2)
+    of_model: dict[str, list[str]] = defaultdict(list)
+    for row in artifacts:
+        of_model[row.model_id].append(row.name)
+    wanted = sorted([*TRAINERS_FILES, CURVES])
+    yield from (f"{m.id} has {sorted(of_model[m.id])}" for m in models if sorted(of_model[m.id]) != wanted)
     for row in artifacts:
         if row.model_id not in job_of:
             yield f"{row.name} of {row.model_id} belongs to no job"
@@ -262,5 +267,9 @@ def _artifacts(
             continue
         with deployment.blobs.open(row.blob) as file:
             data = file.read()
+        if row.name == CURVES:  # the worker's own, of the metrics that are checked above
+            if hashlib.sha256(data).hexdigest() != row.sha256:
+                yield f"{row.name} of {job_of[row.model_id].id} is torn"
+            continue
         if data != final.artifact(row.name) or hashlib.sha256(data).hexdigest() != row.sha256:
             yield f"{row.name} of {job_of[row.model_id].id} is another state"
