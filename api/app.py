@@ -83,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(Traced)
     app.add_middleware(RequestContext)
     for module in (
+        predictions,  # routes are looked through in this order, half a millisecond to the last
         datasets,
         dataset_images,
         uploads,
@@ -91,7 +92,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         models,
         model_aliases,
         evaluations,
-        predictions,
         webhooks,
         keys,
         system,
