@@ -37,7 +37,7 @@ RESPONSES: Responses = {
     304: {"description": "The file is the one named in If-None-Match."},
     307: {
         "description": "The file, or the part asked for, is at `Location` for some minutes, and needs no key "
-        "there. Only where the service keeps its files in an object store and is told to hand downloads over.",
+        "there. Only where the service keeps its files in an object store, and hands downloads over to it.",
         "headers": {
             **header("Location", "Where the file is."),
             **header("Repr-Digest", "The SHA-256 of the file that is there (RFC 9530)."),

@@ -7,10 +7,19 @@ import pytest
 from hypothesis import settings
 
 from detector.threads import wait_briefly
+from tests.backends import backends_of_a_file, backends_of_a_test
 from tests.object_store import object_store
 from tests.servers import postgresql_server, postgresql_url, redis_server, redis_url
 
-__all__ = ["object_store", "postgresql_server", "postgresql_url", "redis_server", "redis_url"]
+__all__ = [
+    "backends_of_a_file",
+    "backends_of_a_test",
+    "object_store",
+    "postgresql_server",
+    "postgresql_url",
+    "redis_server",
+    "redis_url",
+]
 
 # Before any test module imports torch.
 wait_briefly()

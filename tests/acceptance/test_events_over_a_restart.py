@@ -19,7 +19,7 @@ from store.sessions import Database, migrate
 from store.tables import DEFAULT_PROJECT, JobKind, RequestedAction
 from tests.store.helpers import ready_dataset
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.embedded]
 ROUNDS = 30
 START_SECONDS = 120.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.service import RunningService
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCK = re.compile(r"^```(sh|json|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

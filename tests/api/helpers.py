@@ -10,11 +10,13 @@ import orjson
 from httpx2 import Response
 from numpy.typing import NDArray
 from PIL import Image
+from redis import Redis
 
 from api.services import Services
 from api.settings import Settings
 from detector.origins import SIGNATURES
 from store import datasets, jobs, models
+from store.blobs import open_blobs
 from store.jobs import Claim
 from tests.api.tiny_model import CARD, tiny_model
 
@@ -39,6 +41,7 @@ FINDING: dict[str, Any] = {
 _RECALLS = ("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 COCO_NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", *_RECALLS)
 METRICS = dict.fromkeys(COCO_NAMES, 0.5)
+QUEUES = ("train", "evaluate", "ingest")
 # A dataset and a job that do not exist.
 ABSENT = "01jz4m8x0v3s7q9k2b5c6d7e8f"
 
@@ -160,7 +163,17 @@ def problem(response: Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
+def hints(settings: Settings) -> set[tuple[str, str]]:
+    """The hints that wait for workers: queue, and what tells one from another."""
+    if settings.broker_url.startswith("filesystem"):
+        names = [path.name for path in (settings.data / "broker" / "messages").iterdir()]
+        return {(name.split(".")[-2], name) for name in names}
+    with Redis.from_url(settings.broker_url, decode_responses=True) as broker:
+        return {(queue, hint) for queue in QUEUES for hint in broker.lrange(queue, 0, -1)}
+
+
 def stored_files(settings: Settings) -> list[str]:
-    """Every file below the blobs, what is being staged included."""
-    root = settings.data / "blobs"
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    """Every blob, and every file that is being staged."""
+    staged = [path for path in settings.staging.rglob("*") if path.is_file()]
+    names = [f"staging/{path.relative_to(settings.staging)}" for path in staged]
+    return sorted([*names, *open_blobs(settings).iter()])

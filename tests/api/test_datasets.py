@@ -13,7 +13,17 @@ from api.services import Services
 from api.settings import Settings
 from store import jobs
 from store.tables import Job
-from tests.api.helpers import ABSENT, FINDING, archive, claimed, problem, rejected, stored_files, validated
+from tests.api.helpers import (
+    ABSENT,
+    FINDING,
+    archive,
+    claimed,
+    hints,
+    problem,
+    rejected,
+    stored_files,
+    validated,
+)
 
 ZIP = {"Content-Type": "application/zip"}
 
@@ -62,10 +72,10 @@ def test_a_form_may_hold_the_archive_and_its_parameters_in_any_order(client: Tes
 
 
 def test_the_hint_for_the_worker_leaves_after_the_upload(client: TestClient, settings: Settings) -> None:
-    before = set((settings.data / "broker" / "messages").iterdir())
+    before = hints(settings)
     client.post("/v1/datasets", content=archive(), headers=ZIP)
-    messages = set((settings.data / "broker" / "messages").iterdir()) - before
-    assert [message.name.split(".")[-2] for message in messages] == ["ingest"]
+    queues = [queue for queue, _ in hints(settings) - before]
+    assert queues == ["ingest"]
 
 
 @pytest.mark.parametrize(

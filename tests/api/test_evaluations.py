@@ -17,7 +17,7 @@ from api.settings import Settings
 from detector.data.records import Annotation, Category, DatasetIndex, ImageRecord
 from store import evaluations, jobs, models
 from store.models import NewArtifact, NewEvaluation, NewModel
-from tests.api.helpers import ABSENT, SUMMARY, claimed, problem, rejected, stored_files
+from tests.api.helpers import ABSENT, SUMMARY, claimed, hints, problem, rejected, stored_files
 from tests.api.tiny_model import CARD, tiny_model
 
 INDEX = DatasetIndex(
@@ -106,7 +106,7 @@ def finished(client: TestClient, services: Services, ready: dict[str, Any], meas
 def test_a_model_is_evaluated_by_a_job_of_its_own(
     client: TestClient, settings: Settings, model: str, ready: dict[str, Any]
 ) -> None:
-    before = set((settings.data / "broker" / "messages").iterdir())
+    before = hints(settings)
     asked = {"model": model, "dataset_id": ready["id"], "metadata": {"a": "b"}, "precision": 0.8}
     body = made(client.post("/v1/evaluations", json=asked))
     assert (body["status"], body["source"], body["split"]) == ("queued", "model", "val")
@@ -114,8 +114,8 @@ def test_a_model_is_evaluated_by_a_job_of_its_own(
     assert (body["precision"], body["metrics"], body["metadata"]) == (0.8, None, {"a": "b"})
     job = client.get(f"/v1/jobs/{body['job_id']}").json()
     assert (job["kind"], job["evaluation_id"], job["status"]) == ("evaluate", body["id"], "queued")
-    messages = set((settings.data / "broker" / "messages").iterdir()) - before
-    assert [message.name.split(".")[-2] for message in messages] == ["evaluate"]
+    queues = [queue for queue, _ in hints(settings) - before]
+    assert queues == ["evaluate"]
     assert client.get(f"/v1/evaluations/{body['id']}").json()["bbox"] is None
 
 
@@ -129,7 +129,7 @@ def test_a_model_may_be_named_by_its_alias(client: TestClient, model: str, ready
 def test_an_evaluation_may_be_asked_for_as_a_job(
     client: TestClient, settings: Settings, model: str, ready: dict[str, Any]
 ) -> None:
-    before = set((settings.data / "broker" / "messages").iterdir())
+    before = hints(settings)
     asked = {"kind": "evaluate", "model": model, "dataset_id": ready["id"], "precision": 0.8, "priority": 3}
     answer = client.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "k"})
     assert answer.status_code == 202, answer.text
@@ -139,8 +139,8 @@ def test_an_evaluation_may_be_asked_for_as_a_job(
     evaluation = client.get(f"/v1/evaluations/{job['evaluation_id']}").json()
     assert (evaluation["job_id"], evaluation["model_id"], evaluation["split"]) == (job["id"], model, "val")
     assert evaluation["precision"] == 0.8
-    messages = set((settings.data / "broker" / "messages").iterdir()) - before
-    assert [message.name.split(".")[-2] for message in messages] == ["evaluate"]
+    queues = [queue for queue, _ in hints(settings) - before]
+    assert queues == ["evaluate"]
     again = client.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "k"})
     assert (again.json(), again.headers["idempotent-replayed"]) == (job, "true")
     assert len(client.get("/v1/jobs?kind=evaluate").json()["data"]) == 1

@@ -10,7 +10,7 @@ from api.settings import Settings
 from detector.config import TrainConfig
 from store import jobs
 from store.tables import Dataset
-from tests.api.helpers import ABSENT, SUMMARY, claimed, problem, rejected, trained, validated
+from tests.api.helpers import ABSENT, SUMMARY, claimed, hints, problem, rejected, trained, validated
 
 
 def asked(dataset: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -38,10 +38,10 @@ def test_a_job_is_accepted_and_told_back_as_submitted(client: TestClient, ready:
 def test_the_hint_for_the_worker_leaves_after_the_commit(
     client: TestClient, settings: Settings, ready: dict[str, Any]
 ) -> None:
-    before = set((settings.data / "broker" / "messages").iterdir())
+    before = hints(settings)
     client.post("/v1/jobs", json=asked(ready))
-    messages = set((settings.data / "broker" / "messages").iterdir()) - before
-    assert [message.name.split(".")[-2] for message in messages] == ["train"]
+    queues = [queue for queue, _ in hints(settings) - before]
+    assert queues == ["train"]
 
 
 def test_a_job_waits_for_a_dataset_that_is_validating(client: TestClient, dataset: dict[str, Any]) -> None:

@@ -61,6 +61,7 @@ def test_an_absent_worker_is_not_found(client: TestClient, worker_id: str) -> No
     problem(client.post(f"/v1/workers/{worker_id}/drain"), 404, "worker_not_found")
 
 
+@pytest.mark.embedded
 def test_storage_is_counted_and_collected(client: TestClient, services: Services, model: str) -> None:
     assert model
     old = services.blobs.put_bytes(b"nobody wants this")

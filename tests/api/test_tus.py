@@ -257,7 +257,7 @@ def test_an_expired_upload_is_forgotten_with_its_bytes(
 
 
 def test_a_file_that_nobody_knows_is_collected_in_time(services: Services, settings: Settings) -> None:
-    stray = settings.data / "blobs" / "staging" / "uploads" / f"upl_{'0' * 26}"
+    stray = settings.staging / "uploads" / f"upl_{'0' * 26}"
     stray.write_bytes(b"x")
     assert uploads.collect(services.database, services.parts, strays=True) == 0
     os.utime(stray, (1.0, 1.0))

@@ -19,6 +19,8 @@ import pytest
 
 from tests.hostile.seeded import SeededApi, fill
 
+pytestmark = pytest.mark.embedded  # it looks into the file of the database
+
 WORD = "zaunkoenig7351"
 # What a user has said about a thing of hers is kept there, and shown to her own project only.
 KEPT = {

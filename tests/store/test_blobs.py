@@ -296,6 +296,7 @@ def test_another_volume_is_copied_from(
         assert file.read() == DATA
 
 
+@pytest.mark.embedded
 def test_the_settings_say_where(settings: StoreSettings) -> None:
     blob = open_blobs(settings).put_bytes(b"x")
     assert (settings.data / "blobs" / blob.key).read_bytes() == b"x"

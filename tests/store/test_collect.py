@@ -20,6 +20,9 @@ from store.settings import StoreSettings
 from store.tables import Base, Chore
 from tests.store.helpers import do, end_lease, measure, queue_training, ready_dataset, take
 
+# Blobs are made old by the times of their files.
+pytestmark = pytest.mark.embedded
+
 GRACE = 100.0
 
 

@@ -40,6 +40,7 @@ def on(broker_url: str, tmp_path: Path) -> StoreSettings:
     return StoreSettings(data=tmp_path, broker_url=broker_url)
 
 
+@pytest.mark.embedded
 class TestFolder:
     def test_a_hint_waits_in_the_folder_of_its_queue(self, settings: StoreSettings) -> None:
         hints = Hints(settings)

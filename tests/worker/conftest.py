@@ -8,7 +8,7 @@ import pytest
 
 from detector.data.records import Annotation, Category, DatasetIndex, ImageRecord
 from store import jobs
-from store.blobs import LocalBlobs
+from store.blobs import open_blobs
 from store.queue import Hints
 from store.sessions import Database, migrate
 from store.tables import DEFAULT_PROJECT, Job, JobKind, JobStatus
@@ -43,7 +43,7 @@ def settings(tmp_path: Path) -> WorkerSettings:
 def shop(settings: WorkerSettings) -> Iterator[Workshop]:
     migrate(settings.database_url)
     database = Database(settings.database_url)
-    blobs = LocalBlobs(Path(settings.blobs))
+    blobs = open_blobs(settings)
     hints = Hints(settings)
     yield Workshop(database, blobs, DatasetCache(settings.data / "cache", blobs), hints, settings)
     hints.close()
