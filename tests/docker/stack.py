@@ -142,7 +142,11 @@ class Stack:
 
 
 def run(
-    data: Path | None = None, *, override: Path | None = None, cgroup_parent: str | None = None
+    data: Path | None = None,
+    *,
+    build: bool = True,
+    override: Path | None = None,
+    cgroup_parent: str | None = None,
 ) -> Outcome:
     """All of it. Raises `CannotTest` where there is no engine, `AssertionError` where something is not so."""
     outcome = Outcome()
@@ -151,7 +155,7 @@ def run(
         tempfile.TemporaryDirectory(prefix="harmonicdet-stack-") as name,
         Stack(engine, Path(name), override=override) as stack,
     ):
-        _build(engine, stack, outcome)
+        _build(engine, stack, outcome, build=build)
         _look_inside(engine, outcome)
         try:
             _use(stack, data, outcome)
@@ -161,7 +165,7 @@ def run(
     return outcome
 
 
-def _build(engine: Engine, stack: Stack, outcome: Outcome) -> None:
+def _build(engine: Engine, stack: Stack, outcome: Outcome, *, build: bool) -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     (python,) = re.findall(
         r"^FROM (\S+) AS build", (ROOT / "docker/api.Dockerfile").read_text(), re.MULTILINE
@@ -172,8 +176,9 @@ def _build(engine: Engine, stack: Stack, outcome: Outcome) -> None:
     images = {"api": services["api"], "worker": services["worker-train"]}
     for name, service in images.items():
         target = ["--target", service["build"]["target"]] if "target" in service["build"] else []
-        with outcome.timed(f"build of the {name} image"):
-            engine.build(stack.folder, service["build"]["dockerfile"], service["image"], *target)
+        if build or not engine.has(service["image"]):
+            with outcome.timed(f"build of the {name} image"):
+                engine.build(stack.folder, service["build"]["dockerfile"], service["image"], *target)
         outcome.sizes[service["image"]] = engine.size(service["image"])
     outcome.sizes[python] = engine.size(python)
     assert outcome.sizes[services["api"]["image"]] <= LARGEST_API_IMAGE, outcome.sizes
@@ -285,12 +290,12 @@ def _kill_in_mid_epoch(stack: Stack, job: str) -> int:
             assert "job.failed" not in line, line
             if line == "event: job.checkpoint":
                 break
-    progress = stack.job(job)["progress"]
     assert stack.job(job)["status"] == "running", "the events came too late"
-    assert progress["step"] % (progress["steps"] // progress["epochs"]), "not in the middle of an epoch"
     stack.compose("kill", "--signal", "SIGKILL", "worker-train")
     (killed,) = stack.containers("worker-train")
     assert killed["State"]["ExitCode"] == 137, killed["State"]
+    progress = stack.job(job)["progress"]
+    assert progress["step"] % (progress["steps"] // progress["epochs"]), "not in the middle of an epoch"
     stack.until(lambda: stack.job(job)["status"] == "queued", "the job goes back to the queue")
     stack.up("worker-train")
     stack.until(lambda: stack.job(job)["attempt"] == 2, "another worker has it")
@@ -371,11 +376,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.docker.stack", description=__doc__)
     parser.add_argument("--data", type=Path, help="a dataset's zip; by default shapes are drawn")
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--built", action="store_true", help="take the images that are there")
     parser.add_argument("--override", type=Path, help="another compose file, laid over the project's own")
     parser.add_argument("--cgroup-parent", help="of the containers that build (podman)")
     options = parser.parse_args()
     try:
-        outcome = run(options.data, override=options.override, cgroup_parent=options.cgroup_parent)
+        outcome = run(
+            options.data,
+            build=not options.built,
+            override=options.override,
+            cgroup_parent=options.cgroup_parent,
+        )
     except CannotTest as error:
         say(f"skipped: {error}")
         return 0
