@@ -6,7 +6,7 @@ _SPINS = "1000"  # some microseconds
 
 
 def wait_briefly() -> None:
-    """Let OpenMP's threads spin for a moment when they wait, then sleep, unless the environment says otherwise.
+    """Let OpenMP's threads spin for a moment when they wait, then sleep; the environment may say otherwise.
 
     By default they spin for milliseconds, and beside other work a thread then spins through the time that the
     one it waits for would need. Figures: docs/decisions/0027.

@@ -1,6 +1,7 @@
 """A materialised dataset as samples: how images reach the network."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from detector.config import Augmentation
 from detector.data.batches import Key
@@ -72,9 +73,22 @@ class TrainingSet(Dataset[Sample]):
                 hint="Give the objects polygons or run lengths, or choose a detector of boxes.",
             )
         self._cache = Cache(cache_bytes)
+        self._ahead: dict[int, Pixels] = {}  # of the batch that is being made
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[Sample]:
+        """A batch, as a DataLoader asks for it: what `__getitem__` gives, decoded on all cores."""
+        # Processes that load are as many as the user wants busy; random numbers are of one thread.
+        if get_worker_info() is None:
+            missing = sorted({key.image for key in keys} - self._cache.numbers)
+            with ThreadPoolExecutor(torch.get_num_threads(), "decode") as pool:
+                self._ahead = dict(zip(missing, pool.map(self._read, missing), strict=True))
+        try:
+            return [self[key] for key in keys]
+        finally:
+            self._ahead = {}
 
     def __getitem__(self, key: Key) -> Sample:
         record = self.images[key.image]
@@ -108,7 +122,11 @@ class TrainingSet(Dataset[Sample]):
         return made
 
     def _pixels(self, index: int) -> Pixels:
-        return self._cache.get(index, lambda: read_image(self._directory, self.images[index]))
+        ahead = self._ahead.get(index)
+        return self._cache.get(index, lambda: self._read(index) if ahead is None else ahead)
+
+    def _read(self, index: int) -> Pixels:
+        return read_image(self._directory, self.images[index])
 
 
 class EvaluationSet:
@@ -164,6 +182,11 @@ class Cache:
     def __init__(self, max_bytes: int) -> None:
         self._free = max_bytes
         self._arrays: dict[int, Pixels] = {}
+
+    @property
+    def numbers(self) -> Set[int]:
+        """Of the arrays that are here."""
+        return self._arrays.keys()
 
     def get(self, number: int, make: Callable[[], Pixels]) -> Pixels:
         """The array of this number, made now unless it is here; not to be written to."""

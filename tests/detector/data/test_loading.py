@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from detector.config import Augmentation
+from detector.data import loading
 from detector.data.batches import EpochBatches, Key
-from detector.data.loading import Cache, EvaluationSet, TrainingSet, objects
+from detector.data.loading import Cache, EvaluationSet, Pixels, TrainingSet, objects, read_image
 from detector.data.materialise import image_path, load
 from detector.data.records import Annotation, Category, ImageRecord
 from detector.errors import DatasetInvalid
@@ -74,6 +75,30 @@ def test_a_sample_does_not_depend_on_what_was_loaded_before(dataset: Path) -> No
     for key in (Key(0, 5), Key(1, 5), Key(0, 3)):
         assert torch.equal(sets[0][key].image, sets[1][key].image)
         assert torch.equal(sets[0][key].boxes, sets[1][key].boxes)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 20_000, 1 << 30], ids=["no cache", "some", "all"])
+def test_a_batch_has_the_samples_that_are_made_one_by_one(
+    dataset: Path, cache_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = load(dataset)
+    arguments = (dataset, index.images, index.categories, SPEC, Augmentation())
+    singly, together = (TrainingSet(*arguments, seed=4, cache_bytes=size) for size in (0, cache_bytes))
+    read: list[str] = []
+
+    def counted(directory: Path, image: ImageRecord) -> Pixels:
+        read.append(image.file_name)
+        return read_image(directory, image)
+
+    monkeypatch.setattr(loading, "read_image", counted)
+    for numbers in ((3, 5, 0), (5, 3, 1)):
+        keys = [Key(2, number) for number in numbers]
+        read.clear()
+        batch = together.__getitems__(keys)
+        assert len(read) == len(set(read))  # none twice
+        for key, sample in zip(keys, batch, strict=True):
+            assert torch.equal(sample.image, singly[key].image)
+            assert torch.equal(sample.boxes, singly[key].boxes)
 
 
 def test_evaluation_batches_hold_images_of_one_shape_and_all_of_them(dataset: Path) -> None:
