@@ -33,7 +33,7 @@ from detector.step import Learner
 
 BATCH = 8
 ROUNDS = 8
-CURVE_STEPS = 8
+CURVE_STEPS = 5
 CURVE_TOLERANCE = 1e-4  # once rounding decides which of two nearly equal anchors is mined, losses part
 CLASSES = 3
 _SGD = SGD(kind="sgd", lr=0.001, momentum=0.9, weight_decay=5e-4)

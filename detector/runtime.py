@@ -202,7 +202,7 @@ class OnnxDetector:
             raise ModelInvalid(
                 f"The ONNX graph gives label {labels.max()}, the card has {len(self._class_names)}."
             )
-        names = [self._class_names[k] for k in labels]
+        names = [self._class_names[k] for k in labels.tolist()]
         size = image.shape[0], image.shape[1]
         return Detections(boxes, scores, self._class_ids[labels], names, size, masks)
 
