@@ -91,8 +91,8 @@ class Settings(StoreSettings):
     models_in_memory_bytes: int = Field(1024 * MIB, gt=0)
     """Bytes of ONNX files kept loaded."""
     preload_models: str = ""
-    """Models to load before the process is ready: ids or aliases with commas between, those of another project
-    than the default one as `prj_…/alias`."""
+    """Models to load before the process is ready: ids or aliases with commas between, those of another
+    project than the default one as `prj_…/alias`."""
 
     event_streams_limit: int = Field(100, ge=1)
     """Event streams open at the same time; one more is answered 503."""

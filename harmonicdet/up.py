@@ -128,7 +128,7 @@ class Service:
             migrate(read(StoreSettings).database_url)
             first = self._settings().metrics_port
             for number, part in enumerate(self._parts):
-                # One port for each process: the API's, then those of the workers in the order they are listed.
+                # A port for each process: the API's, then those of the workers in the order of this list.
                 part.environment = {"HARMONICDET_METRICS_PORT": str(first + number)} if first else {}
                 part.start(self.logs, self._environment)
         except BaseException:

@@ -34,8 +34,8 @@ def _report(told: list[Told]) -> str:
     text = (
         "\nEach fault was made in a real service while Debian's Prometheus scraped it every second, on the "
         f"rules of `docker/monitoring/rules.yml`: they waited (`for`) {PATIENCE:.4f} of what they say, and "
-        "nothing else in them was changed. No alert fired before its fault; seconds count from the moment that the\n"
-        "fault was complete, such as the last of sixty clients answered."
+        "nothing else in them was changed. No alert fired before its fault; seconds count from the moment "
+        "that the\nfault was complete, such as the last of sixty clients answered."
     )
     head = ["alert", "fault", "fired after s", "clear after s"]
     rows = [[one.alert, one.fault, one.fired, "-" if one.cleared is None else one.cleared] for one in told]
