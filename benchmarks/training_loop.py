@@ -36,7 +36,7 @@ from detector.step import Learner
 from detector.threads import wait_briefly
 
 GOAL = 0.95
-IMAGES, VAL_IMAGES, SIZE = 136, 24, 640
+IMAGES, VAL_IMAGES, SIZE = 400, 24, 640
 WINDOW = 2  # steps of either side, by turns
 EPOCHS = 2  # the first decodes, the second has what it decoded
 
