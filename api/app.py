@@ -73,6 +73,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
         dependencies=[ADMITTED],
+        # `Traced` and `api.metrics` do this; FastAPI's own looks at each request whether it is wanted.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     errors.register(app)
     idempotency.register(app)
