@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 HERE = Path(__file__).parent
 PROGRAMS = ("podman", "runc", "conmon", "iptables", "docker")
@@ -104,9 +104,10 @@ class Engine:
         self._run(command, folder, 3600, True)
         return time.monotonic() - begun
 
-    def size(self, image: str) -> int:
-        """Bytes of an image with all its layers."""
-        return int(json.loads(self.run(self._program, "image", "inspect", image))[0]["Size"])
+    def image(self, name: str) -> dict[str, Any]:
+        """What the engine tells of an image; `Size` is bytes, with all its layers."""
+        told: list[dict[str, Any]] = json.loads(self.run(self._program, "image", "inspect", name))
+        return told[0]
 
     def stand_in(self, python: str, redis: str, postgres: str, nginx: str) -> bool:
         """Makes what is missing of these images where none can be pulled; whether they are stand-ins."""
@@ -119,8 +120,7 @@ class Engine:
             command = ["sh", str(HERE / "standins" / "make.sh"), python, redis, postgres, nginx]
             made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             assert made.returncode == 0, made.stderr[-4000:]
-        told = json.loads(self.run("podman", "image", "inspect", python))[0]
-        return "standin" in (told["Labels"] or {})
+        return "standin" in (self.image(python)["Labels"] or {})
 
     @property
     def _program(self) -> str:
