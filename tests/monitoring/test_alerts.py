@@ -24,7 +24,9 @@ def scene() -> Iterator[battery.Scene]:
 
 
 def lines(part: Part) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in part.log.read_text().splitlines()]
+    """All of them are objects, but for what Celery prints when it is told to end."""
+    written = part.log.read_text().splitlines()
+    return [json.loads(line) for line in written if line not in ("", "worker: Warm shutdown (MainProcess)")]
 
 
 @pytest.mark.acceptance
@@ -41,9 +43,9 @@ def test_one_request_is_followed_from_the_api_to_the_trainer(scene: battery.Scen
     finally:
         del scene.service.client.headers["X-Request-ID"]
     until(lambda: scene.service.status(job) == "succeeded", 120, worker.log.read_text)
-    until(lambda: scene.prometheus.ask("harmonicdet_training_steps_total == 4"), 30, scene.prometheus.firing)
-    (seconds,) = scene.prometheus.ask("harmonicdet_attempt_seconds_count{kind='train'}")
-    assert seconds["value"][1] == "1"
+    ask = scene.prometheus.ask
+    until(lambda: ask("harmonicdet_training_steps_total == 4"), 30, scene.prometheus.firing)
+    until(lambda: ask("harmonicdet_attempt_seconds_count == 1"), 30, scene.prometheus.firing)
     worker.stop()
 
     (asked,) = (line for line in lines(scene.api) if line.get("request_id") == "follow-this-one")

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harmonicdet import __version__
+from harmonicdet import __version__, up
 from harmonicdet.cli import app
 from harmonicdet.up import CannotStart, Service, refuse_taken_port
+from tests.servers import free_port
 from tests.worker.helpers import is_alive, until
 
 
@@ -44,6 +45,28 @@ def test_an_address_open_to_strangers_is_refused_unless_allowed(
         Service("0.0.0.0", 8000, tmp_path),  # noqa: S104 - to be refused
     ):
         pass
+
+
+def test_each_part_has_a_port_of_its_own_for_prometheus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARMONICDET_DATA", str(tmp_path))
+    monkeypatch.setenv("HARMONICDET_METRICS_PORT", "9464")
+    ports: dict[str, str] = {}
+
+    def start(part: up._Part, logs: Path, environment: dict[str, str]) -> None:
+        ports[part.name] = (environment | part.environment)["HARMONICDET_METRICS_PORT"]
+
+    monkeypatch.setattr(up._Part, "start", start)
+    with Service("127.0.0.1", free_port(), tmp_path, train_workers=2):
+        pass
+    assert ports == {
+        "api": "9464",
+        "worker-train": "9465",
+        "worker-train-2": "9466",
+        "worker-evaluate": "9467",
+        "worker-ingest": "9468",
+    }
 
 
 @pytest.fixture
