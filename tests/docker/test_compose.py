@@ -63,7 +63,7 @@ SERVICES = {
         memory="2g",
         pids=512,
         secrets=_set("postgres_password"),
-        tmpfs=_set("/tmp", "/run/postgresql:mode=1777"),
+        tmpfs=_set("/tmp", "/run:mode=1777"),
         volumes=_set("postgres:/var/lib/postgresql/data"),
         grace="60s",
     ),

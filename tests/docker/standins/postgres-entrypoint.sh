@@ -2,6 +2,7 @@
 # Of the image that this stands for: POSTGRES_USER, POSTGRES_DB, POSTGRES_PASSWORD_FILE, and a first start that makes them.
 set -eu
 [ "$1" = postgres ] || exec "$@"
+mkdir -p /var/run/postgresql
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb --username="$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" --auth-local=trust \
         --auth-host=scram-sha-256 --encoding=UTF8 > /dev/null
