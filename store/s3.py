@@ -55,7 +55,7 @@ _MOST_PARTS = 10_000
 _AT_ONCE = 4
 _COPIED_AT_ONCE = 5 << 30  # S3's limit of one request
 _FIRST_READ, _LARGEST_READ = 256 << 10, 8 << 20
-_ATTEMPTS = 4  # at one request, and at reading one answer
+_ATTEMPTS = 3  # at one request, and at reading one answer
 _ROUNDS = 10
 _PAGE = 1000  # as many as S3 tells at once
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -383,7 +383,7 @@ class S3Blobs:
             config=Config(
                 signature_version="s3v4",
                 connect_timeout=5,
-                read_timeout=60,
+                read_timeout=30,
                 retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
                 max_pool_connections=32,
                 tcp_keepalive=True,
@@ -507,7 +507,7 @@ def _is(head: dict[str, Any], blob: Blob) -> bool:
 
 
 def _copying() -> TransferConfig:
-    return TransferConfig(multipart_threshold=_COPIED_AT_ONCE, multipart_chunksize=1 << 30)
+    return TransferConfig(multipart_threshold=_COPIED_AT_ONCE, multipart_chunksize=1 << 30, use_threads=False)
 
 
 def _now(answer: Any) -> float:

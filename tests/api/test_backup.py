@@ -15,10 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from api.app import create_app
 from api.services import Services
 from api.settings import Settings
+from harmonicdet.cli import app
 from store import backup, chores, collect, datasets, jobs
 from store.__main__ import main
 from store.backup import MANIFEST
@@ -65,9 +67,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 @contextmanager
 def service(settings: Settings) -> Iterator[tuple[TestClient, Services]]:
-    app = create_app(settings)
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield client, app.state.services
+    application = create_app(settings)
+    with TestClient(application, raise_server_exceptions=False) as client:
+        yield client, application.state.services
 
 
 @contextmanager
@@ -347,7 +349,9 @@ def test_the_secret_of_an_embedded_service_goes_with_it(
     assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "backup" / "secret").stat().st_mode & 0o777 == 0o600
     new = place("local")
-    for name, value in new.model_dump(include={"data", "database_url", "blobs"}).items():
-        monkeypatch.setenv(f"HARMONICDET_{name.upper()}", str(value))
-    assert main(["restore", str(tmp_path / "backup")]) == 0
+    for name in ("DATABASE_URL", "BLOBS"):  # below the data
+        monkeypatch.delenv(f"HARMONICDET_{name}")
+    done = CliRunner().invoke(app, ["restore", str(tmp_path / "backup"), "--data", str(new.data)])
+    assert done.exit_code == 0, done.output
     assert (new.data / "secret").read_bytes() == secret
+    assert (new.data / "harmonicdet.db").exists()
