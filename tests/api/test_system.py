@@ -56,6 +56,7 @@ def test_the_index_leads_to_what_exists(client: TestClient) -> None:
         assert client.get(path).status_code == 200, path
 
 
+@pytest.mark.embedded  # elsewhere the database that a test gets has them
 def test_it_does_not_start_on_a_database_without_its_tables(tmp_path: Path) -> None:
     app = create_app(Settings(data=tmp_path))
     with pytest.raises(SettingsInvalid, match="store migrate"), TestClient(app):
