@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack, closing
@@ -25,6 +26,7 @@ def main(arguments: list[str]) -> int:
     if programs is None or redis is None:
         sys.stderr.write("needs PostgreSQL (initdb) and Redis (redis-server or valkey-server)\n")
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers end with this
     with ExitStack() as stack:
         postgresql = stack.enter_context(closing(PostgreSQL(programs)))
         broker = stack.enter_context(closing(RedisServer(redis)))
