@@ -65,7 +65,8 @@ class Prometheus:
         self._root = Path(tempfile.mkdtemp(prefix="harmonicdet-prometheus-"))
         (self._root / "rules.yml").write_text(yaml.safe_dump(rules(patience), width=10_000))
         (self._root / "prometheus.yml").write_text(yaml.safe_dump(configuration(targets)))
-        self.address = f"http://127.0.0.1:{free_port()}"
+        self._port = free_port()
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=10)
 
     def __enter__(self) -> Self:
         with (self._root / "log").open("wb") as log:
@@ -74,7 +75,7 @@ class Prometheus:
                     str(program()),
                     f"--config.file={self._root / 'prometheus.yml'}",
                     f"--storage.tsdb.path={self._root / 'data'}",
-                    f"--web.listen-address={self.address.removeprefix('http://')}",
+                    f"--web.listen-address=127.0.0.1:{self._port}",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -89,23 +90,24 @@ class Prometheus:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._client.close()
         self._process.kill()
         self._process.wait(20)
         shutil.rmtree(self._root, ignore_errors=True)
 
     def firing(self) -> set[str]:
         """Names of the alerts that fire."""
-        found = httpx.get(f"{self.address}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
+        found = self._client.get("/api/v1/alerts").json()["data"]["alerts"]
         return {one["labels"]["alertname"] for one in found if one["state"] == "firing"}
 
     def broken(self) -> list[str]:
         """What is wrong with rules: each says why it could not be evaluated."""
-        groups = httpx.get(f"{self.address}/api/v1/rules", timeout=10).json()["data"]["groups"]
+        groups = self._client.get("/api/v1/rules").json()["data"]["groups"]
         return [rule["lastError"] for group in groups for rule in group["rules"] if rule.get("lastError")]
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
         """Series and their values now."""
-        answer = httpx.get(f"{self.address}/api/v1/query", params={"query": expression}, timeout=10).json()
+        answer = self._client.get("/api/v1/query", params={"query": expression}).json()
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
@@ -113,7 +115,7 @@ class Prometheus:
         if self._process.poll() is not None:
             raise AssertionError((self._root / "log").read_text())
         try:
-            return httpx.get(f"{self.address}/-/ready", timeout=5).status_code == 200
+            return self._client.get("/-/ready").status_code == 200
         except httpx.TransportError:
             return False
 
