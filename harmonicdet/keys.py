@@ -108,9 +108,7 @@ def _opened(data: Path | None) -> "Iterator[tuple[Settings, Database]]":
     from store.settings import read
 
     try:
-        settings = read(Settings)
-        if data is not None:
-            settings = Settings(data=data)
+        settings = read(Settings) if data is None else read(Settings, data=data)
         settings.data.mkdir(parents=True, exist_ok=True)
         migrate(settings.database_url)
         database = Database(settings.database_url)

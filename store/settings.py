@@ -188,8 +188,8 @@ class StoreSettings(BaseSettings):
         return self
 
 
-def read(settings: type[S]) -> S:
-    """The settings from the environment and the directory of secrets.
+def read(settings: type[S], **given: Any) -> S:
+    """The settings from the environment and the directory of secrets; those that are `given` come first.
 
     Raises `SettingsInvalid`, which names every wrong variable.
     """
@@ -197,7 +197,7 @@ def read(settings: type[S]) -> S:
     if secrets is not None and not Path(secrets).is_dir():
         raise SettingsInvalid(f"{SECRETS_VARIABLE} is no directory: {secrets}")
     try:
-        return settings(_secrets_dir=secrets)
+        return settings(_secrets_dir=secrets, **given)
     except PermissionError as error:
         raise SettingsInvalid(f"the secret {error.filename} cannot be read: {error.strerror}") from None
     except ValidationError as error:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from api.app import create_app
 from api.settings import Settings
 from harmonicdet.cli import app as command
+from store.settings import read
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,18 @@ def test_a_key_made_by_the_operator_opens_the_door(tmp_path: Path) -> None:
         assert run("list", data=tmp_path)[1].count(key_id) == 1
         assert run("revoke", key_id, data=tmp_path)[0] == 0
         assert client.get("/v1/me", headers=headers).status_code == 401
+
+
+def test_the_secrets_of_a_container_count_beside_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There `HARMONICDET_DATA` is set, and secrets are files."""
+    (tmp_path / "harmonicdet_secret").write_text("a secret that only this file has, long enough")
+    monkeypatch.setenv("HARMONICDET_SECRETS_DIR", str(tmp_path))
+    text = run("create", "ci", "--scope", "read", data=tmp_path / "data")[1].strip()
+    settings = read(Settings, data=tmp_path / "data", require_keys=True, min_free_bytes=0)
+    with TestClient(create_app(settings)) as client:
+        assert client.get("/v1/me", headers={"Authorization": f"Bearer {text}"}).status_code == 200
 
 
 def test_a_project_is_made_with_its_first_key(tmp_path: Path) -> None:
