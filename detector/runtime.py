@@ -3,9 +3,13 @@
 The HTTP process serves with it, the exporter proves it equal to torch, `python -m detector predict` uses it.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
+
+# Else ONNX Runtime, from 1.29 on, tells its makers of models and machines. Must be said before it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 import onnxruntime
