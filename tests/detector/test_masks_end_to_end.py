@@ -76,6 +76,7 @@ def run(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.roi_heads.fg_bg_sampler.batch_size_per_image = 32
         network.rpn._post_nms_top_n = {"training": 100, "testing": 30}
         network.roi_heads.detections_per_img = 15
+        network.roi_heads.score_thresh = 0.0  # so short a training may find nothing that it is sure of
         return detector
 
     with pytest.MonkeyPatch.context() as patch:
