@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+INDEX = "https://wheels.example/cpu"  # of nobody
 ONLY_FOR_CUDA = re.compile(r"^(torch|torchvision|triton|nvidia-.*|cuda-.*)$")
 
 
@@ -45,7 +46,7 @@ def test_without_an_index_everything_is_locked_by_hash(folder: Path) -> None:
 
 
 def test_an_index_gives_torch_and_nothing_else(folder: Path) -> None:
-    told = _install(folder, "https://wheels.example/cpu")
+    told = _install(folder, INDEX)
     locked = _requirements((ROOT / "requirements" / "worker.txt").read_text())
     rest = _requirements((folder / "requirements" / "without_torch.txt").read_text())
     assert rest == {name: block for name, block in locked.items() if not ONLY_FOR_CUDA.match(name)}
@@ -54,5 +55,5 @@ def test_an_index_gives_torch_and_nothing_else(folder: Path) -> None:
     torch = " ".join(locked[name].split()[0] for name in ("torch", "torchvision"))
     assert told[1:] == [
         "pip install --require-hashes --requirement requirements/without_torch.txt",
-        f"pip install --no-deps --index-url https://wheels.example/cpu {torch}",
+        f"pip install --no-deps --index-url {INDEX} {torch}",
     ]
