@@ -53,4 +53,4 @@ def _step(detector: Detector, images: list[Tensor], targets: list[Target]) -> Ca
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(0 if main() else 1)

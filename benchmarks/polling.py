@@ -195,4 +195,4 @@ def _followed(server: Server, claims: Sequence[Claim], followers: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(0 if main() else 1)
