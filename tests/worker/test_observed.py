@@ -190,12 +190,15 @@ def test_a_log_is_forwarded_line_by_line(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_every_line_of_a_worker_names_job_attempt_and_request(
-    shop: Workshop, submit: Submit, caplog: pytest.LogCaptureFixture
+    shop: Workshop, submit: Submit, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
     formatted: list[dict[str, Any]] = []
     formatter = JsonFormatter()
-    caplog.handler.emit = lambda record: formatted.append(json.loads(formatter.format(record)))  # type: ignore[method-assign]
+    # pytest keeps one handler for all tests of a process.
+    monkeypatch.setattr(
+        caplog.handler, "emit", lambda record: formatted.append(json.loads(formatter.format(record)))
+    )
     asked = context.request_id.set("req_of_a_test")
     try:
         job_id = submit(steps=2)
