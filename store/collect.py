@@ -40,6 +40,7 @@ _KINDS = {
     "job": "checkpoints",
     "artifact": "artifacts",
     "evaluation_file": "artifacts",
+    "comparison_file": "artifacts",
 }
 
 

@@ -97,6 +97,18 @@ class DatasetImageNotFound(NotFound):
     code = "dataset_image_not_found"
 
 
+class ComparisonNotFound(NotFound):
+    """There is no such comparison."""
+
+    code = "comparison_not_found"
+
+
+class ComparisonFigureNotFound(NotFound):
+    """This comparison has no figure of that name."""
+
+    code = "comparison_figure_not_found"
+
+
 class WorkerNotFound(NotFound):
     """There is no such worker; those not heard of for ten minutes are forgotten."""
 
@@ -224,6 +236,54 @@ class EvaluationNotReady(Conflict):
     """Only an evaluation whose job has succeeded has this."""
 
     code = "evaluation_not_ready"
+
+
+class ComparisonUsesModel(Conflict):
+    """A comparison that has not ended needs this model; cancel it first."""
+
+    code = "model_in_comparison"
+
+
+class ComparisonRunning(Conflict):
+    """This comparison has not ended; cancel it first."""
+
+    code = "comparison_running"
+
+
+class ComparisonNotReady(Conflict):
+    """Only a comparison that has succeeded has this."""
+
+    code = "comparison_not_ready"
+
+
+class ComparisonAlreadyFinished(Conflict):
+    """This comparison has already ended."""
+
+    code = "comparison_already_finished"
+
+
+class ComparisonBeingCancelled(Conflict):
+    """This comparison is being cancelled; nothing else can be asked of it."""
+
+    code = "comparison_being_cancelled"
+
+
+class ComparisonNotPausable(Conflict):
+    """The trainings of this comparison have ended; what is left can only be cancelled."""
+
+    code = "comparison_not_pausable"
+
+
+class ComparisonNotPaused(Conflict):
+    """No training of this comparison is paused."""
+
+    code = "comparison_not_paused"
+
+
+class ComparisonNotRetryable(Conflict):
+    """Nothing of this comparison has failed or was cancelled."""
+
+    code = "comparison_not_retryable"
 
 
 class QuotaExceeded(Conflict):

@@ -45,6 +45,7 @@ class JobKind(StrEnum):
     VALIDATE = "validate"  # made by the upload of a dataset
     TRAIN = "train"
     EVALUATE = "evaluate"
+    COMPARE = "compare"  # made when the trainings of a comparison have ended
 
 
 class JobStatus(StrEnum):
@@ -409,6 +410,60 @@ class EvaluationFile(Base):
 
     evaluation_id: Mapped[str] = mapped_column(
         ForeignKey("evaluation.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    media_type: Mapped[str] = mapped_column(String(100))
+    blob: Mapped[str] = mapped_column(String(200), index=True, info=BLOB)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Comparison(Base):
+    """Trainings that differ in their config only, each with the same seeds, and what came of comparing them.
+
+    While it is open it is as far as its jobs; `outcome` says how it has ended.
+    """
+
+    __tablename__ = "comparison"
+    __table_args__ = (Index("ix_comparison_project_id_id", "project_id", "id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
+    name: Mapped[str | None] = mapped_column(String(200))
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id", ondelete="SET NULL"), index=True)
+    # config, arms [{name, config, resolved_config}], seeds, baseline, priority.
+    spec: Mapped[dict[str, Any]]
+    # The job that compares; none before the last training has ended.
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), index=True)
+    outcome: Mapped[JobStatus | None]  # succeeded, failed or cancelled
+    cancelling: Mapped[bool] = mapped_column(default=False)  # asked for, and not all jobs have ended
+    result: Mapped[dict[str, Any] | None]  # head of what was found; stays until it is compared again
+    error: Mapped[dict[str, Any] | None]  # problem object
+    extra: Mapped[dict[str, str]] = mapped_column("metadata")
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    finished_at: Mapped[datetime | None]
+
+
+class ComparisonRun(Base):
+    """Which training is that of an arm, by its position from 0, and a seed."""
+
+    __tablename__ = "comparison_run"
+
+    comparison_id: Mapped[str] = mapped_column(
+        ForeignKey("comparison.id", ondelete="CASCADE"), primary_key=True
+    )
+    arm: Mapped[int] = mapped_column(primary_key=True)
+    seed: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"), unique=True)
+
+
+class ComparisonFile(Base):
+    """A file of a comparison: `comparison.json`, `comparison.md`, `comparison.html`."""
+
+    __tablename__ = "comparison_file"
+
+    comparison_id: Mapped[str] = mapped_column(
+        ForeignKey("comparison.id", ondelete="CASCADE"), primary_key=True
     )
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     media_type: Mapped[str] = mapped_column(String(100))
