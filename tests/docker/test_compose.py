@@ -104,6 +104,7 @@ SERVICES = {
         volumes=_set(
             "./docker/proxy/nginx.conf:/etc/nginx/nginx.conf:ro",
             "./docker/proxy/api.conf.template:/etc/nginx/templates/api.conf.template:ro",
+            "./docker/proxy/16-first-resolver.envsh:/docker-entrypoint.d/16-first-resolver.envsh:ro",
         ),
         grace="30s",
         publishes="${HARMONICDET_PUBLISH:-127.0.0.1:8000}:8080",
