@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, 
 from sqlalchemy.orm import Session
 
 from store import checkpoints as checkpoints_kept
-from store import context, quotas, webhooks, workers
+from store import comparison_ends, context, quotas, webhooks, workers
 from store.clock import database_now
 from store.errors import (
     ActionNotPossible,
@@ -139,26 +139,23 @@ def create(
         _share_model(session, project_id, initial_model_id)
     if idempotency_key is not None:
         _expire_key(session, project_id, idempotency_key)
-    row = {
-        "id": job_id or new_id("job"),
-        "project_id": project_id,
-        "kind": kind,
-        "queue": queue,
-        "spec": spec,
-        "dataset_id": dataset_id,
-        "initial_model_id": initial_model_id,
-        "resolved_config": resolved_config,
-        "idempotency_key": idempotency_key,
-        "priority": priority,
-        "extra": metadata or {},
-        "max_attempts": max_attempts,
-        "progress_timeout_seconds": progress_timeout_seconds,
-        "request_id": context.request_id.get(),
-        "traceparent": context.traceparent.get(),
+    row = _new(
+        id=job_id or new_id("job"),
+        project_id=project_id,
+        kind=kind,
+        queue=queue,
+        spec=spec,
+        dataset_id=dataset_id,
+        initial_model_id=initial_model_id,
+        resolved_config=resolved_config,
+        idempotency_key=idempotency_key,
+        priority=priority,
+        extra=metadata or {},
+        max_attempts=max_attempts,
+        progress_timeout_seconds=progress_timeout_seconds,
         # The caller sends the first hint after its commit.
-        "dispatched_at": database_now(),
-        "next_event": 2,
-    }
+        dispatched_at=database_now(),
+    )
     created = session.scalar(
         insert_into(session, Job)
         .values(row)
@@ -557,6 +554,8 @@ def succeed(session: Session, claim: Claim, *, status_reason: str | None = None)
         "job.succeeded",
         {"status_reason": status_reason},
     )
+    if claim.kind is JobKind.TRAIN:
+        _settle_comparison(session, claim.job_id)
 
 
 def fail(session: Session, claim: Claim, *, reason: str, error: Mapping[str, Any]) -> None:
@@ -656,7 +655,7 @@ def retry(session: Session, project_id: str, job_id: str) -> RequestOutcome:
     """Queue a failed or cancelled job again from its checkpoint.
 
     It may be attempted as often as a new one. Raises `JobNotFound`, `JobNotRetryable`, `DatasetNotFound`,
-    `DatasetNotUsable`, `ModelNotFound`, `EvaluationNotFound`, `QuotaExceeded`.
+    `DatasetNotUsable`, `ModelNotFound`, `EvaluationNotFound`, `ComparisonNotFound`, `QuotaExceeded`.
     """
     quotas.hold_queue(session, project_id)
     job = _lock(session, project_id, job_id)
@@ -667,6 +666,7 @@ def retry(session: Session, project_id: str, job_id: str) -> RequestOutcome:
     _require_inputs(session, job)
     values = _queued() | {"stalls": 0, "excused": Job.attempt, "error": None, "finished_at": None}
     _transition(session, job_id, "job.retried", {}, **values)
+    comparison_ends.taken_up(session, job_id, job.kind)
     if job.kind is not JobKind.VALIDATE:
         quotas.check_queue(session, project_id)
     else:
@@ -804,16 +804,18 @@ def _transition(
     type: str,  # noqa: A002
     data: Mapping[str, Any],
     **values: Any,
-) -> None:
-    """Change a row that is held already, and write its event."""
+) -> JobKind:
+    """Change a row that is held already, and write its event; the job's kind."""
     row = session.execute(
         update(Job)
         .where(Job.id == job_id)
         .values(**values, next_event=Job.next_event + 1)
-        .returning(Job.next_event, Job.attempt)
+        .returning(Job.next_event, Job.attempt, Job.kind)
         .execution_options(synchronize_session=False)
     ).one()
     _write_event(session, job_id, row.next_event - 1, row.attempt, type, data)
+    kind: JobKind = row.kind
+    return kind
 
 
 def _end(
@@ -825,8 +827,13 @@ def _end(
     **values: Any,
 ) -> None:
     data = {"status_reason": reason} | ({"error": error} if error else {})
-    _transition(session, job_id, f"job.{status}", data, **_ended(status, reason, error), **values)
-    _settle_validation(session, job_id, error)
+    kind = _transition(session, job_id, f"job.{status}", data, **_ended(status, reason, error), **values)
+    if kind is JobKind.VALIDATE:
+        _settle_validation(session, job_id, error)
+    elif kind is JobKind.TRAIN:
+        _settle_comparison(session, job_id)
+    elif kind is JobKind.COMPARE:
+        comparison_ends.comparing_ended(session, job_id, status, error)
 
 
 def _settle_validation(session: Session, job_id: str, error: dict[str, Any] | None) -> None:
@@ -850,6 +857,30 @@ def _settle_validation(session: Session, job_id: str, error: dict[str, Any] | No
     if dataset_id is not None:
         webhooks.tell_of_dataset(session, dataset_id)
         fail_waiting(session, dataset_id, error)
+
+
+def _settle_comparison(session: Session, job_id: str) -> None:
+    """The last training of a comparison makes the job that compares them.
+
+    Whatever the project's quota: a training that ends is never refused. The dispatcher announces it at once,
+    unless whoever has ended the training does.
+    """
+    due = comparison_ends.training_ended(session, job_id)
+    if due is None:
+        return
+    row = _new(
+        id=new_id("job"),
+        project_id=due.project_id,
+        kind=JobKind.COMPARE,
+        queue="evaluate",
+        spec={"comparison_id": due.comparison_id},
+        dataset_id=due.dataset_id,
+        priority=due.priority,
+        extra={},
+    )
+    session.execute(insert_into(session, Job).values(row))
+    comparison_ends.compared_by(session, due.comparison_id, row["id"])
+    _write_event(session, row["id"], 1, 0, "job.queued", {})
 
 
 def _give_back(
@@ -922,6 +953,12 @@ def _too_often(job: Job, attempts: int, last: Mapping[str, Any] | None) -> dict[
         "hint": "Find out why its workers are lost, then retry the job: it goes on from its last checkpoint.",
         "log_tail": job.log_tail,
     }
+
+
+def _new(**values: Any) -> dict[str, Any]:
+    """The row of a queued job, whose first event is about to be written."""
+    asked = {"request_id": context.request_id.get(), "traceparent": context.traceparent.get()}
+    return asked | {"next_event": 2} | values
 
 
 def _queued() -> dict[str, Any]:
@@ -1014,6 +1051,8 @@ def _share_model(session: Session, project_id: str, model_id: str) -> None:
 
 
 def _require_inputs(session: Session, job: Job) -> None:
+    if job.kind is JobKind.COMPARE:
+        return  # it reads what its trainings have left, and whether that is there is seen when it does
     if job.dataset_id is not None:
         _share_dataset(session, job.project_id, job.dataset_id, job.kind)
     else:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from store import aliases, jobs, quotas
 from store.errors import (
     ArtifactNotFound,
+    ComparisonUsesModel,
     EvaluationNotFound,
     ModelCannotPredict,
     ModelHasAlias,
@@ -21,7 +22,16 @@ from store.ids import new_id
 from store.jobs import Claim
 from store.metadata import having
 from store.paging import Order, Page, page
-from store.tables import FINISHED, Artifact, Evaluation, EvaluationFile, Job, Model
+from store.tables import (
+    FINISHED,
+    Artifact,
+    Comparison,
+    ComparisonRun,
+    Evaluation,
+    EvaluationFile,
+    Job,
+    Model,
+)
 
 WEIGHTS, GRAPH, MANIFEST = "model.safetensors", "model.onnx", "manifest.json"
 # What a training leaves that is its evaluation's as well.
@@ -253,8 +263,9 @@ def evaluation_of(session: Session, project_id: str, model_id: str) -> Evaluatio
 def delete(session: Session, project_id: str, model_id: str) -> None:
     """The model goes with its artifacts and evaluations; the job stays.
 
-    Raises `ModelNotFound`, `ModelHasAlias` while an alias means it, and `ModelInUse` while a job that has not
-    finished starts from its weights.
+    Raises `ModelNotFound`, `ModelHasAlias` while an alias means it, `ModelInUse` while a job that has not
+    finished starts from its weights, and `ComparisonUsesModel` while the comparison that it was trained for
+    has not ended: what is found there stands by itself.
     """
     found = session.scalar(
         select(Model.id).where(Model.id == model_id, Model.project_id == project_id).with_for_update()
@@ -263,6 +274,14 @@ def delete(session: Session, project_id: str, model_id: str) -> None:
         raise ModelNotFound
     if session.scalar(select(exists().where(Job.initial_model_id == model_id, Job.status.not_in(FINISHED)))):
         raise ModelInUse
+    compared = (
+        select(Comparison.id)
+        .join(ComparisonRun)
+        .join(Model, Model.job_id == ComparisonRun.job_id)
+        .where(Model.id == model_id, Comparison.outcome.is_(None))
+    )
+    if session.scalar(compared) is not None:
+        raise ComparisonUsesModel
     names = aliases.of_model(session, model_id)
     if names:
         raise ModelHasAlias(f"This model is {', '.join(names)}; move or delete that alias first.")

@@ -18,6 +18,8 @@ from store.errors import ProjectNotFound, QuotaExceeded, StorageQuotaExceeded
 from store.tables import (
     Artifact,
     Checkpoint,
+    Comparison,
+    ComparisonFile,
     Dataset,
     Evaluation,
     EvaluationFile,
@@ -135,12 +137,14 @@ class Bytes:
     datasets: int
     models: int
     evaluations: int
+    comparisons: int
     checkpoints: int
     uploads: int
 
     @property
     def total(self) -> int:
-        return self.datasets + self.models + self.evaluations + self.checkpoints + self.uploads
+        rows = self.datasets + self.models + self.evaluations + self.comparisons + self.checkpoints
+        return rows + self.uploads
 
 
 def used(session: Session, project_id: str) -> Bytes:
@@ -155,7 +159,10 @@ def used(session: Session, project_id: str) -> Bytes:
         select(literal(2), EvaluationFile.blob, EvaluationFile.bytes)
         .join(Evaluation, Evaluation.id == EvaluationFile.evaluation_id)
         .where(Evaluation.project_id == project_id),
-        select(literal(3), Checkpoint.blob, Checkpoint.bytes)
+        select(literal(3), ComparisonFile.blob, ComparisonFile.bytes)
+        .join(Comparison, Comparison.id == ComparisonFile.comparison_id)
+        .where(Comparison.project_id == project_id),
+        select(literal(4), Checkpoint.blob, Checkpoint.bytes)
         .join(Job, Job.id == Checkpoint.job_id)
         .where(Job.project_id == project_id),
     ).subquery()
@@ -170,7 +177,8 @@ def used(session: Session, project_id: str) -> Bytes:
         datasets=found.get(0, 0),
         models=found.get(1, 0),
         evaluations=found.get(2, 0),
-        checkpoints=found.get(3, 0),
+        comparisons=found.get(3, 0),
+        checkpoints=found.get(4, 0),
         uploads=_promised(session, project_id),
     )
 

@@ -20,7 +20,7 @@ from store.documents import to_json
 from store.errors import WebhookNotFound
 from store.ids import new_id
 from store.paging import Order, Page, page
-from store.tables import Dataset, Job, Webhook, WebhookDelivery
+from store.tables import Comparison, Dataset, Job, JobStatus, Webhook, WebhookDelivery
 
 # Seconds from one attempt to the next, as Standard Webhooks proposes: about three days in all.
 RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -130,6 +130,29 @@ def tell_of_dataset(session: Session, dataset_id: str) -> None:
         type_ = f"dataset.{row.status}"
         if wants(row.events, type_):
             about = {"id": dataset_id, "object": "dataset", "status": row.status, "name": row.name}
+            _write(session, row.id, type_, about | ({"error": row.error} if row.error else {}))
+
+
+def tell_of_comparison(session: Session, comparison_id: str) -> None:
+    """Write the messages about a comparison that has ended, in that transaction."""
+    listening = session.execute(
+        select(
+            Webhook.id,
+            Webhook.events,
+            Comparison.outcome,
+            Comparison.name,
+            Comparison.result,
+            Comparison.error,
+        )
+        .join(Comparison, Comparison.project_id == Webhook.project_id)
+        .where(Comparison.id == comparison_id, Webhook.disabled_at.is_(None))
+    ).all()
+    for row in listening:
+        type_ = f"comparison.{row.outcome}"
+        if wants(row.events, type_):
+            about = {"id": comparison_id, "object": "comparison", "status": row.outcome, "name": row.name}
+            if row.outcome == JobStatus.SUCCEEDED:
+                about["verdict"] = (row.result or {}).get("verdict")
             _write(session, row.id, type_, about | ({"error": row.error} if row.error else {}))
 
 

@@ -54,6 +54,7 @@ from detector.errors import InitialWeightsUnfit
 from store import datasets, jobs, models
 from store.errors import (
     ActionNotPossible,
+    ComparisonNotFound,
     DatasetNotFound,
     DatasetNotReady,
     DatasetNotUsable,
@@ -276,6 +277,7 @@ def stop_job(
         DatasetNotUsable,
         ModelNotFound,
         EvaluationNotFound,
+        ComparisonNotFound,
         QuotaExceeded,
         also=_QUEUED_ALREADY,
     ),

@@ -48,6 +48,7 @@ from detector.errors import InitialWeightsUnfit, WeightsInvalid
 from store import aliases, models
 from store.errors import (
     ArtifactNotFound,
+    ComparisonUsesModel,
     EvaluationNotFound,
     ModelHasAlias,
     ModelInUse,
@@ -231,7 +232,7 @@ def patch_model(
     status_code=204,
     response_class=Response,
     summary="Delete a model",
-    responses=problems(ModelNotFound, ModelInUse, ModelHasAlias),
+    responses=problems(ModelNotFound, ModelInUse, ComparisonUsesModel, ModelHasAlias),
 )
 async def delete_model(model_id: ModelReference, services: ServicesDep, project: ProjectDep) -> None:
     """The job that made it stays, with its metrics and events. Not possible while an alias means it."""

@@ -117,6 +117,7 @@ class MeView(Shape):
                         "datasets": 4_402_341_478,
                         "models": 71_303_168,
                         "evaluations": 8_912_896,
+                        "comparisons": 0,
                         "checkpoints": 36_668_571,
                         "uploads": 0,
                     },
@@ -166,6 +167,8 @@ class UsageView(Shape):
     """Files of models."""
     evaluations: int
     """Files of evaluations."""
+    comparisons: int
+    """Files of comparisons."""
     checkpoints: int
     """Of jobs, to go on from."""
     uploads: int

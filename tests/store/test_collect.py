@@ -278,6 +278,7 @@ def test_every_column_of_blobs_is_known() -> None:
         "checkpoint.blob",
         "artifact.blob",
         "evaluation_file.blob",
+        "comparison_file.blob",
     }
     looks_like_one = {"archive", "index", "blob", "checkpoint_key", "report", "thumbnail", "blob_key"}
     named = {f"{table.name}.{c.name}" for table in Base.metadata.sorted_tables for c in table.columns}

@@ -81,7 +81,8 @@ def test_each_blob_is_counted_once(database: Database) -> None:
 
 
 def test_every_blob_has_a_place_in_the_count() -> None:
-    counted = {"dataset.archive", "artifact.blob", "evaluation_file.blob", "checkpoint.blob"}
+    files = {"artifact.blob", "evaluation_file.blob", "comparison_file.blob"}
+    counted = {"dataset.archive", "checkpoint.blob", *files}
     # A small file beside its archive, and one of the checkpoints.
     not_counted = {"dataset.index", "job.checkpoint_key"}
     known = {f"{column.class_.__tablename__}.{column.key}" for column in collect.columns()}
