@@ -10,6 +10,7 @@ from detector.threads import wait_briefly
 from tests.backends import backends_of_a_file, backends_of_a_test
 from tests.object_store import object_store
 from tests.servers import postgresql_server, postgresql_url, redis_server, redis_url
+from tests.spans import spans
 
 __all__ = [
     "backends_of_a_file",
@@ -19,6 +20,7 @@ __all__ = [
     "postgresql_url",
     "redis_server",
     "redis_url",
+    "spans",
 ]
 
 # Before any test module imports torch.

@@ -5,18 +5,17 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import generate_latest
 
-from store import context, jobs, models, tracing
+from store import context, jobs, models
 from store.logs import JsonFormatter, TextFormatter
 from store.tables import DEFAULT_PROJECT, Job, JobStatus
 from tests.api.test_metrics import numbers
@@ -28,18 +27,6 @@ from worker.supervise import Supervisor
 
 Submit = Callable[..., str]
 Row = Callable[..., Job]
-
-
-@pytest.fixture
-def spans() -> Iterator[InMemorySpanExporter]:
-    """Those that have ended."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracing.use(provider)
-    yield exporter
-    tracing.use(None)
-    provider.shutdown()
 
 
 def told(settings: WorkerSettings) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
