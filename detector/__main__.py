@@ -1,4 +1,4 @@
-"""`python -m detector`: train, evaluate, predict, export, inspect, synthesize; without the service.
+"""`python -m detector`: train, evaluate, compare, predict, export, inspect, synthesize; without the service.
 
 torch is imported only by the subcommands that need it.
 """
@@ -327,6 +327,20 @@ def _measure(
     _say(json.dumps(said))
 
 
+def _compare(options: argparse.Namespace) -> int:
+    if options.supervised and hasattr(os, "nice"):
+        os.nice(_POLITE)
+    from detector.compare.result import head
+    from detector.compare.run import write_run
+
+    result = write_run(options.comparison, options.run, options.writer)
+    for warning in result["warnings"]:
+        _warn(options, "comparison_caveat", warning)
+    log.info("the report is in %s", options.run / "artifacts")
+    _say(json.dumps(head(result)))
+    return EXIT_COMPLETE
+
+
 def _predict(options: argparse.Namespace) -> int:
     from detector.draw import draw
     from detector.images import decode
@@ -611,6 +625,13 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", type=float, default=0.9, help="what an operating point must reach (default: 0.9)"
     )
     _supervised(evaluate)
+
+    compare = command("compare", _compare, "Compare trainings of several configs, each with several seeds.")
+    compare.add_argument(
+        "--comparison", type=Path, required=True, help="file that says what to compare (docs/comparisons.md)"
+    )
+    compare.add_argument("--run", type=Path, required=True, help="directory for events and the report")
+    _supervised(compare)
 
     predict = command("predict", _predict, "Detect on an image.")
     predict.add_argument("--model", type=Path, required=True, help="artifacts directory of a training")

@@ -63,6 +63,12 @@ class EvaluationTooLarge(DetectorError):
     code = "evaluation_too_large"
 
 
+class ComparisonInvalid(DetectorError):
+    """The comparison, or a run that it names, cannot be used."""
+
+    code = "comparison_invalid"
+
+
 class WeightsUnavailable(DetectorError):
     """The initial weights cannot be had, for example without a network."""
 

@@ -111,7 +111,7 @@ def evaluate(comparison: Comparison, ranges: Ranges = AREAS) -> Evaluation:
     images = max(len(problem.image_ids), 1)
     classes = order.groups // images
     scores = problem.detections.scores[order.detections]
-    judged = [_judge(comparison, limits) for limits in ranges.values()]
+    judged = [judge(comparison, limits) for limits in ranges.values()]
     seen = Seen(classes, scores, order.ranks, near.contenders, order.by_score)
     first, matched = judged[0]
     return Evaluation(
@@ -137,8 +137,8 @@ def outside(areas: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[
     return np.asarray((areas < limits[0]) | (areas > limits[1]))
 
 
-def _judge(comparison: Comparison, limits: tuple[float, float]) -> tuple[InRange, NDArray[np.int32]]:
-    """One range, and the pairs (T, C) that match there."""
+def judge(comparison: Comparison, limits: tuple[float, float]) -> tuple[InRange, NDArray[np.int32]]:
+    """One range, and the pairs (T, C) that match there: what accumulation needs, and nothing of scores."""
     problem, order, near = comparison.problem, comparison.order, comparison.near
     crowds = problem.objects.crowds[order.objects]
     ignored = crowds | outside(problem.objects.areas[order.objects], limits)

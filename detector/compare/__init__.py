@@ -1,0 +1,1 @@
+"""Comparisons: whether one way of training is better than another, and how sure that is."""
