@@ -11,7 +11,6 @@ from pathlib import Path
 
 from store import jobs
 from store.blobs import Blobs
-from store.jobs import Claim
 from store.models import NewArtifact
 from store.sessions import Database
 from store.tables import JobMetric
@@ -21,13 +20,13 @@ NAME = "events.out.tfevents"
 _PAGE = 1000
 
 
-def stored(database: Database, claim: Claim) -> list[JobMetric]:
-    """Every row of metrics that the job has, by step."""
+def stored(database: Database, project_id: str, job_id: str) -> list[JobMetric]:
+    """Every row of metrics that a job has, by step."""
     rows: list[JobMetric] = []
     after: int | None = None
     while True:
         with database.read() as session:
-            page = jobs.metrics(session, claim.project_id, claim.job_id, after_step=after, limit=_PAGE)
+            page = jobs.metrics(session, project_id, job_id, after_step=after, limit=_PAGE)
         rows += page.items
         if not page.has_more:
             return rows

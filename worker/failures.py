@@ -38,6 +38,8 @@ _TITLES = {
     "export_mismatch": "The exported model differs from the trained one",
     "config_invalid": "The training config cannot be used",
     "weights_unavailable": "The initial weights cannot be had",
+    "superseded": "Nothing is left to compare",
+    "comparison_invalid": "The trainings cannot be compared",
     "storage_full": "The worker's disk is full",
     "stalled": "The detector has hung",
     "worker_lost": "The attempt was cut short",

@@ -12,8 +12,12 @@ from store.tables import JobKind, JobStatus
 from worker.settings import Queue, WorkerSettings
 
 _HOUR = 3600.0
-_KINDS: dict[str, JobKind] = dict(
-    zip(get_args(Queue), (JobKind.TRAIN, JobKind.EVALUATE, JobKind.VALIDATE), strict=True)
+_KINDS: dict[str, tuple[JobKind, ...]] = dict(
+    zip(
+        get_args(Queue),
+        ((JobKind.TRAIN,), (JobKind.EVALUATE, JobKind.COMPARE), (JobKind.VALIDATE,)),
+        strict=True,
+    )
 )
 _OUTCOMES = (
     JobStatus.SUCCEEDED,
@@ -60,9 +64,10 @@ def registry(settings: WorkerSettings, queue: str, current: Callable[[], str | N
     busy = Gauge("harmonicdet_worker_busy", "Whether the worker has a job.", registry=found)
     busy.set_function(lambda: float(current() is not None))
     # What has not happened yet counts 0: a first failure is then an increase.
-    for outcome in _OUTCOMES:
-        attempts.labels(_KINDS[queue], outcome, "")
-    attempt_seconds.labels(_KINDS[queue])
+    for kind in _KINDS[queue]:
+        for outcome in _OUTCOMES:
+            attempts.labels(kind, outcome, "")
+        attempt_seconds.labels(kind)
     return found
 
 

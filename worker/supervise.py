@@ -31,7 +31,7 @@ from detector.events import (
     PhaseEvent,
     ProgressEvent,
 )
-from store import context, jobs, tracing
+from store import comparisons, context, jobs, tracing
 from store.blobs import Blob
 from store.errors import (
     BlobCorrupt,
@@ -48,6 +48,7 @@ from store.tables import JobKind, JobStatus, RequestedAction
 from worker import instruments
 from worker.cache import DatasetsInUse
 from worker.child import Child
+from worker.compare import Compare
 from worker.evaluate import Evaluate
 from worker.failures import JobFailed, log_tail, problem, status_reason
 from worker.forwarding import ForwardedLog
@@ -66,6 +67,7 @@ T = TypeVar("T")
 KINDS: Mapping[JobKind, Kind] = {
     JobKind.TRAIN: Train(),
     JobKind.EVALUATE: Evaluate(),
+    JobKind.COMPARE: Compare(),
     JobKind.VALIDATE: Validate(),
 }
 
@@ -345,7 +347,8 @@ class _Attempt:
 
         def last(session: Session) -> tuple[list[tuple[str, str]], Outcome]:
             jobs.set_log_tail(session, self._claim, tail)
-            return end(session), jobs.outcome(session, self._claim.job_id)
+            startable = [*end(session), *comparisons.startable(session, self._claim.job_id)]
+            return startable, jobs.outcome(session, self._claim.job_id)
 
         def cancel(session: Session) -> tuple[list[tuple[str, str]], Outcome]:
             return self._cancelled(session), jobs.outcome(session, self._claim.job_id)

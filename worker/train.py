@@ -55,7 +55,9 @@ class Train(Kind):
         if shop.settings.mlflow_tracking_uri is not None:
             config = claim.resolved_config or claim.spec.get("config", {})
             try:
-                tracking.tell(shop.settings, claim, config, curves.stored(shop.database, claim))
+                tracking.tell(
+                    shop.settings, claim, config, curves.stored(shop.database, claim.project_id, claim.job_id)
+                )
             except (StoreError, SQLAlchemyError) as error:
                 log.warning("MLflow was not told of %s: %s", claim.job_id, type(error).__name__)
 
@@ -85,7 +87,7 @@ class Train(Kind):
 def _curves(shop: Workshop, claim: Claim, run: Path) -> list[NewArtifact]:
     """The events for TensorBoard, if the training has told numbers. A model is worth more than they are."""
     try:
-        rows = curves.stored(shop.database, claim)
+        rows = curves.stored(shop.database, claim.project_id, claim.job_id)
         return [curves.artifact(rows, shop.blobs, run)] if rows else []
     except (StoreError, SQLAlchemyError, OSError) as error:
         log.warning("%s: no events for TensorBoard: %s", claim.job_id, error)

@@ -96,6 +96,7 @@ class Parser:
 # What each module of `OWN` reads, and who wrote it.
 OWN = {
     "api/kept.py": "the report that an evaluation's run wrote, found by its hash",
+    "api/routes/comparisons.py": "the report that a comparison's run wrote, found by its hash",
     "api/routes/evaluations.py": "lines that an evaluation's run wrote, found by their hash",
     "api/inference/load.py": "model.json as the trainer wrote it, found by the hash in its row",
     "api/postman.py": "the webhook's secret as the service made it",
@@ -114,6 +115,7 @@ OWN = {
     "detector/tensor_files.py": "weights whose header detector/safetensors_header.py has judged",
     "harmonicdet/demo.py": "answers of the user's own service",
     "worker/cache.py": "the index that the validation wrote, found by its hash",
+    "worker/compare.py": "the result of a run directory",
     "worker/evaluate.py": "the result of a run directory",
     "worker/tracking.py": "what the worker itself tells its child",
     "worker/train.py": "the result of a run directory",

@@ -12,8 +12,9 @@ The config of a training is `{"fake": {...}}` with, all optional:
     stubborn                whether SIGTERM is ignored
     slow_finish             seconds between the last step and the result
     mark                    a file that gets a line "step pid" for every step, for tests to look at
+    blur                    what the model finds is so many pixels out of place, drawn by the config's seed
 
-SIGUSR1 ends the steps and goes on to the result, with reason "stopped".
+SIGUSR1 ends the steps and goes on to the result, with reason "stopped". To compare is left to the real one.
 """
 
 import argparse
@@ -95,15 +96,17 @@ def train(run: Path, config: dict[str, Any], resume: Path | None, *, stop: bool)
     writer.write(PhaseEvent(phase="exporting"))
     writer.write(NoticeEvent(code="fake", message="This is no training."))
     time.sleep(fake.get("slow_finish", 0.0))
+    files = {name: f"{name} after {steps} steps".encode() for name in ("model.onnx", "model.json")}
+    if "blur" in fake:
+        files |= _measured(config["seed"], fake["blur"])
     artifacts = []
-    for name, media_type in (("model.onnx", "application/octet-stream"), ("model.json", "application/json")):
-        data = f"{name} after {steps} steps".encode()
+    for name, data in files.items():
         (run / "artifacts" / name).write_bytes(data)
         artifacts.append(
             {
                 "name": name,
                 "path": f"artifacts/{name}",
-                "media_type": media_type,
+                "media_type": "application/json" if name.endswith("json") else "application/octet-stream",
                 "sha256": hashlib.sha256(data).hexdigest(),
                 "bytes": len(data),
             }
@@ -129,6 +132,19 @@ def train(run: Path, config: dict[str, Any], resume: Path | None, *, stop: bool)
     return EXIT_COMPLETE
 
 
+def _measured(seed: int, blur: float) -> dict[str, bytes]:
+    """What a model found on 30 images, what was there, and what its training began with."""
+    from tests.detector.compare.builders import detections, truth
+
+    began = {"data_order_sha256": f"order of {seed}", "initial_state_sha256": f"weights of {seed}"}
+    written = {
+        "ground_truth.json": truth(),
+        "detections.json": detections(truth(), seed, blur),
+        "manifest.json": began,
+    }
+    return {name: json.dumps(value).encode() for name, value in written.items()}
+
+
 def _checkpoint(run: Path, step: int, steps: int) -> CheckpointEvent:
     data = json.dumps({"step": step}).encode()
     path = run / "checkpoints" / f"step-{step:08d}.pt"
@@ -149,6 +165,10 @@ def _result(run: Path, result: dict[str, Any]) -> None:
 
 
 def main() -> int:
+    if sys.argv[1] == "compare":
+        from detector.__main__ import main as compare
+
+        return compare()
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["train", "inspect"])
     parser.add_argument("--archive", type=Path)
