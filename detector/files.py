@@ -15,6 +15,12 @@ def write_json(path: Path, value: Any) -> None:
         json.dump(value, file, allow_nan=False)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes the file whole, or not at all."""
+    with _whole(path) as file:
+        file.write(text)
+
+
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:
     """A JSON value a line; the file whole, or not at all."""
     with _whole(path) as file:

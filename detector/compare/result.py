@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detector.compare import intervals
 from detector.compare.caveats import caveats
+from detector.compare.figures import figures
 from detector.compare.intervals import FEWEST_SEEDS, Interval, Intervals
 from detector.compare.pairing import Runs, common_seeds, left_out, paired
 from detector.compare.resampling import Draws
@@ -42,7 +43,7 @@ NOISE = {
 def compare(
     specification: Specification, folder: Path, tell: Callable[[int, int], None] = lambda done, of: None
 ) -> dict[str, Any]:
-    """Measures every run and compares each arm with the baseline; without `figures`.
+    """Measures every run and compares each arm with the baseline.
 
     Args:
         folder: what the runs' folders are relative to.
@@ -61,8 +62,7 @@ def compare(
     differences = [
         _difference(arm.name, specification, measured, seeds, len(others)) for arm in others if seeds
     ]
-    refusal = _refusal(seeds)
-    return {
+    result = {
         "object": "comparison_result",
         "format": 1,
         "name": specification.name,
@@ -81,11 +81,12 @@ def compare(
         "arms": [_arm(arm, measured, seeds) for arm in specification.arms],
         "differences": differences,
         "verdict": {arm.name: _verdict(arm.name, differences) for arm in others},
-        "reason": refusal,
+        "reason": _refusal(seeds),
         "claims": len(others),
         "noise": NOISE,
         "warnings": caveats(specification, measured, seeds),
     }
+    return result | {"figures": figures(result, measured)}
 
 
 def head(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,7 +312,7 @@ def _told(
     if resampled is None or np.isnan(resampled).all():
         return told
     known = resampled[~np.isnan(resampled)]
-    told["interval_over_images"] = _limits(intervals.over_images(known, confidence))
+    told["interval_over_images"] = _limits(intervals.over_images(known, images, confidence))
     if several:
         found = intervals.intervals(differences, known, images, confidence)
         told["interval"] = _limits(found.both)

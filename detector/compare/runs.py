@@ -32,6 +32,7 @@ DIAGNOSTICS = (
     "headroom",
 )
 """Numbers of a report's `consistency`."""
+_DRAWN = ("histogram", "score_edges", "iou_edges")
 SLICE_METRICS = ("AP", "AP50", "AP75", "AR100")
 CURVE_LEVELS = (0, 5, 8)
 """COCO's thresholds whose curves are kept: IoU 0.50, 0.75 and 0.90."""
@@ -132,7 +133,7 @@ def _report(path: Path, who: str) -> dict[str, Any] | None:
         return None
     try:
         _ = [[one[name] for name in ("group", "name", "objects", *SLICE_METRICS)] for one in report["slices"]]
-        _ = [report["consistency"][name] for name in (*DIAGNOSTICS, "matched", "histogram", "score_edges")]
+        _ = [report["consistency"][name] for name in (*DIAGNOSTICS, "matched", *_DRAWN)]
         _ = report["images"]
     except (KeyError, TypeError) as error:
         raise ComparisonInvalid(
