@@ -1,6 +1,7 @@
 """`python -m api`: the HTTP process as containers start it, with everything from the environment."""
 
 import logging
+import signal
 import sys
 
 import uvicorn
@@ -14,6 +15,8 @@ from store.settings import read
 
 def main() -> int:
     """Serves until SIGTERM. 1 when a setting is wrong or the address is open to strangers."""
+    # uvicorn sends itself the signal once more when it has ended in good order; that is no death by a signal.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logs.configure()
     try:
         settings = read(Settings)

@@ -35,6 +35,7 @@ def _taken(name: str) -> str | None:
 
 
 GIVEN = {name: value for name in _NAMES if (value := _taken(name))}
+_SECRET = _taken("HARMONICDET_SECRET")  # an embedded service makes its own
 # One service for the tests of a file, and one for each test.
 _FOR_A_FILE = ("tests/acceptance/", "tests/hostile/")  # `tests/faults` deploys what it breaks itself
 _FOR_A_TEST = ("tests/store/", "tests/api/", "tests/worker/")
@@ -64,6 +65,8 @@ def _own(request: pytest.FixtureRequest, folders: tuple[str, ...]) -> Iterator[N
         for name, make in zip(_NAMES, (_database, _broker, _blobs), strict=True):
             if name in GIVEN:
                 patch.setenv(name, stack.enter_context(make(GIVEN[name])))
+        if _SECRET is not None:
+            patch.setenv("HARMONICDET_SECRET", _SECRET)
         yield
 
 

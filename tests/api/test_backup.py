@@ -338,6 +338,7 @@ def test_a_backup_of_a_newer_version_is_refused(filled: Filled, tmp_path: Path, 
         backup.restore(database, blobs, tmp_path / "backup")
 
 
+@pytest.mark.embedded
 def test_the_secret_of_an_embedded_service_goes_with_it(
     filled: Filled, tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

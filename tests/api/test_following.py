@@ -1,7 +1,7 @@
 """Many who follow jobs are served by one who asks."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from sqlalchemy import delete
@@ -20,8 +20,10 @@ from tests.store.helpers import do, queue_training, running_training
 
 
 @pytest.fixture
-def database(settings: Settings) -> Database:
-    return Database(settings.database_url)
+def database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.database_url)
+    yield database
+    database.dispose()
 
 
 class Follower:

@@ -239,6 +239,7 @@ def test_classes_that_a_model_does_not_know_are_named(
     assert "classes_new_to_model" not in found
 
 
+@pytest.mark.embedded  # one disk for worker and blobs
 def test_the_disk_is_told_and_whether_it_suffices(
     client: TestClient, settings: Settings, uploaded: Uploaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from pydantic import SecretStr
@@ -86,6 +87,7 @@ def test_an_open_address_needs_keys_or_permission(host: str) -> None:
     assert not keys_required(Settings(host=host, allow_unauthenticated=True))
 
 
+@pytest.mark.embedded
 def test_an_embedded_server_makes_its_secret_once_and_keeps_it_to_itself(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data")
     with ThreadPoolExecutor(8) as pool:
@@ -96,6 +98,7 @@ def test_an_embedded_server_makes_its_secret_once_and_keeps_it_to_itself(tmp_pat
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret"]
 
 
+@pytest.mark.embedded
 def test_a_shared_database_needs_a_shared_secret() -> None:
     settings = Settings(database_url="postgresql://localhost/x", broker_url="redis://localhost")
     with pytest.raises(SettingsInvalid, match="HARMONICDET_SECRET"):
@@ -123,6 +126,16 @@ def test_the_command_refuses_an_open_address_without_keys(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "refusing to listen on 0.0.0.0" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_command_ends_well_when_it_is_told_to_end(settings: Settings) -> None:
+    environment = os.environ | {"HARMONICDET_PORT": "0", "HARMONICDET_DATA": str(settings.data)}
+    with subprocess.Popen([sys.executable, "-m", "api"], env=environment, stderr=PIPE, text=True) as api:
+        assert api.stderr is not None
+        assert any("Uvicorn running on" in line for line in api.stderr)
+        api.terminate()
+        assert "shutdown complete" in api.stderr.read()
+    assert api.returncode == 0
 
 
 def test_the_health_check_asks_the_port_of_the_environment(
