@@ -15,6 +15,7 @@ from api.middleware import Authentication, BodyLimit, RequestContext
 from api.polling import Polling
 from api.routes import (
     architectures,
+    comparisons,
     dataset_images,
     datasets,
     evaluations,
@@ -94,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         models,
         model_aliases,
         evaluations,
+        comparisons,
         webhooks,
         keys,
         system,

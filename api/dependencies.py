@@ -106,6 +106,16 @@ EvaluationId = Annotated[
         pattern=f"^evl_{_ID}", description="Id of an evaluation.", examples=["evl_01jz4mp2q7r9s1t3v5w7x9y1z4"]
     ),
 ]
+ComparisonId = Annotated[
+    str,
+    Path(
+        pattern=f"^cmp_{_ID}", description="Id of a comparison.", examples=["cmp_01jz4n2c4e6g8j0m2p4r6t8v0x"]
+    ),
+]
+FigureName = Annotated[
+    str,
+    Path(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Name of a figure.", examples=["score_against_iou"]),
+]
 WebhookId = Annotated[
     str,
     Path(pattern=f"^whk_{_ID}", description="Id of a webhook.", examples=["whk_01jz4m7w9x1y3z5a7b9c1d3e5f"]),

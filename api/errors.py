@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -22,6 +23,8 @@ from api.schemas.common import ProblemError
 from detector.errors import DetectorError, ImageInvalid, InitialWeightsUnfit, WeightsInvalid
 from store.errors import (
     ArtifactNotFound,
+    ComparisonFigureNotFound,
+    ComparisonNotFound,
     Conflict,
     DatasetImageNotFound,
     DatasetNotFound,
@@ -180,6 +183,8 @@ _ABSENT: dict[str, type[NotFound]] = {
     "upload_id": UploadNotFound,
     "job_id": JobNotFound,
     "evaluation_id": EvaluationNotFound,
+    "comparison_id": ComparisonNotFound,
+    "figure": ComparisonFigureNotFound,
     "key_id": KeyNotFound,
     "webhook_id": WebhookNotFound,
     "worker_id": WorkerNotFound,
@@ -285,9 +290,25 @@ def _validation_error(request: Request, error: RequestValidationError) -> Respon
         ProblemError(pointer=_place(entry, error.body), code=entry["type"], detail=_sentence(entry))
         for entry in found
     ]
+    return problem(request.scope, 422, Invalid.code, summary(errors), errors=errors[:100])
+
+
+def summary(errors: Sequence[ProblemError]) -> str:
+    """The first few as a sentence."""
     listed = "; ".join(f"{e.pointer or 'the body'}: {e.detail}" for e in errors[:3])
-    rest = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
-    return problem(request.scope, 422, Invalid.code, f"{listed}{rest}", errors=errors[:100])
+    return listed + (f" (and {len(errors) - 3} more)" if len(errors) > 3 else "")
+
+
+def faults(error: ValidationError, document: object, where: str) -> list[ProblemError]:
+    """What is wrong with a document that was made of the part of a body at `where`, a JSON Pointer."""
+    return [
+        ProblemError(
+            pointer=where + pointer(entry["loc"], document, tag=_tag(entry)),
+            code=entry["type"],
+            detail=_sentence(entry),
+        )
+        for entry in error.errors()
+    ]
 
 
 def _http_exception(request: Request, error: HTTPException) -> Response:
@@ -340,8 +361,13 @@ def _place(entry: Mapping[str, Any], body: object) -> str:
     location: Sequence[int | str] = entry["loc"]
     if not location or location[0] != "body":
         return ":".join(str(part) for part in location)
+    return pointer(location[1:], body, tag=_tag(entry))
+
+
+def _tag(entry: Mapping[str, Any]) -> str | None:
+    """The field that says which of a union is meant, where that is at fault."""
     tag = re.fullmatch(r"'(\w+)'", str(entry.get("ctx", {}).get("discriminator")))
-    return pointer(location[1:], body, tag=tag and tag[1])
+    return tag and tag[1]
 
 
 def pointer(location: Sequence[int | str], body: object, *, tag: str | None = None) -> str:

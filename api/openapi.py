@@ -13,7 +13,7 @@ from api.access import KeyInvalid, KeyMissing, ScopeMissing
 from api.errors import MEDIA_TYPE, Invalid, phrase, status_of
 from api.idempotency import REPLAYED
 from api.rates import RateLimited
-from api.schemas import datasets, evaluations, jobs, models, uploads
+from api.schemas import comparisons, datasets, evaluations, jobs, models, uploads
 from api.schemas.common import Problem, Shape
 from store.errors import BlobsUnavailable, IdempotencyMismatch, RequestInProgress, Unavailable
 
@@ -40,6 +40,11 @@ TAGS = [
         "name": "evaluations",
         "description": "Models, or detections of any program, measured on a split of a dataset.",
     },
+    {
+        "name": "comparisons",
+        "description": "Whether one way of training is better than another: the same trainings with several "
+        "configs and seeds, and how sure their differences are.",
+    },
     {"name": "predictions", "description": "Detections on images."},
     {
         "name": "webhooks",
@@ -54,6 +59,7 @@ _OWN_EXAMPLES = {
     ("create_upload", "201"): uploads.NEW_EXAMPLE,
     ("create_job", "202"): jobs.NEW_EXAMPLE,
     ("create_evaluation", "202"): evaluations.NEW_EXAMPLE,
+    ("create_comparison", "202"): comparisons.NEW_EXAMPLE,
     ("create_model", "201"): models.IMPORTED_EXAMPLE,
 }
 BINARY = {"type": "string", "format": "binary"}
@@ -147,6 +153,7 @@ def _add_components(schema: dict[str, Any]) -> None:
             (evaluations.EvaluationCreate, "validation"),
             (evaluations.DetectionsFile, "serialization"),
             (evaluations.GroundTruthFile, "serialization"),
+            (comparisons.ComparisonReport, "serialization"),
             (models.ModelFile, "serialization"),
         ],
         ref_template="#/components/schemas/{model}",

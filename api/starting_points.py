@@ -11,7 +11,7 @@ from detector.origins import Origin, origin_of, resolve
 from store import models
 from store.errors import ArtifactNotFound
 
-_POINTER = "/config/architecture/initial_weights"
+_POINTER = "architecture/initial_weights"
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class Start:
     """What that model's weights are weights of."""
 
 
-def find(session: Session, project_id: str, config: TrainConfig) -> Start:
+def find(session: Session, project_id: str, config: TrainConfig, pointer: str = "/config") -> Start:
     """The config, with the id and the hash of the model's weights in place of whatever names the model.
 
+    `pointer` leads to it in the body.
     Raises `ModelNotFound`; `InitialWeightsUnfit` where nothing of the model fits; `Invalid` for no model.
     """
     asked = config.architecture.initial_weights
@@ -34,7 +35,7 @@ def find(session: Session, project_id: str, config: TrainConfig) -> Start:
         return Start(config)
     if asked.model is None:
         detail = "say which model: here is no command line to give a file"
-        raise invalid(f"{_POINTER}/model", "missing", detail)
+        raise invalid(f"{pointer}/{_POINTER}/model", "missing", detail)
     model = models.resolve(session, project_id, asked.model)
     try:
         weights = models.artifact(session, project_id, model.id, models.WEIGHTS)

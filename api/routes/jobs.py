@@ -9,7 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Header, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from api import evaluating, plans, starting_points, streams
+from api import evaluating, plans, streams, training
 from api.dependencies import (
     METADATA_FILTER,
     After,
@@ -29,7 +29,6 @@ from api.idempotency import Once
 from api.negotiation import fresh, freshness, preferred
 from api.openapi import Responses, location, problems
 from api.room import check_room
-from api.schemas.common import ProblemError
 from api.schemas.jobs import (
     CheckpointList,
     CheckpointView,
@@ -49,9 +48,8 @@ from api.schemas.jobs import (
 )
 from api.services import Services
 from api.starting_points import Start
-from detector.config import TrainConfig
 from detector.errors import InitialWeightsUnfit
-from store import datasets, jobs, models
+from store import jobs, models
 from store.errors import (
     ActionNotPossible,
     ComparisonNotFound,
@@ -73,7 +71,7 @@ from store.errors import (
 from store.jobs import RequestOutcome
 from store.overview import overview
 from store.sessions import Database
-from store.tables import Dataset, DatasetStatus, Job, JobKind, JobStatus, RequestedAction
+from store.tables import Dataset, Job, JobKind, JobStatus, RequestedAction
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 _REPEATED: Responses = {
@@ -513,37 +511,7 @@ def _evaluation_plan(database: Database, project: str, body: EvaluateJobCreate) 
 def _inputs(database: Database, project: str, body: TrainJobCreate) -> tuple[Dataset, Start]:
     """Raises `DatasetNotFound`, `DatasetNotUsable`, `ModelNotFound`, `InitialWeightsUnfit`, `Invalid`."""
     with database.read() as session:
-        dataset = datasets.get(session, project, body.dataset_id)
-        start = starting_points.find(session, project, body.config)
-    _require_usable(dataset, body.config)
-    return dataset, start
-
-
-def _require_usable(dataset: Dataset, config: TrainConfig) -> None:
-    """Raises `DatasetNotUsable`, and `Invalid` for splits that are not there, or one in place of two."""
-    if dataset.status is DatasetStatus.INVALID:
-        raise DatasetNotUsable
-    if dataset.summary is None:
-        return
-    splits = dataset.summary.get("splits", {})
-    present = ", ".join(splits) or "none"
-    errors: list[ProblemError] = []
-
-    def refuse(field: str, code: str, detail: str) -> None:
-        errors.append(ProblemError(pointer=f"/config/{field}", code=code, detail=detail))
-
-    if config.train_split not in splits:
-        refuse(
-            "train_split", "split_unknown", f"the dataset has no split {config.train_split!r}, only {present}"
-        )
-    measured = config.evaluation_split(splits)
-    if measured not in splits:
-        lacking = "neither 'val' nor 'test'" if config.eval_split == "auto" else f"no split {measured!r}"
-        refuse("eval_split", "split_unknown", f"the dataset has {lacking} to measure on, only {present}")
-    elif measured == config.train_split:
-        refuse("eval_split", "splits_equal", f"{measured!r} would be learned from and measured on")
-    if errors:
-        raise Invalid("; ".join(f"{error.pointer}: {error.detail}" for error in errors), errors=errors)
+        return training.find(session, project, body.dataset_id, body.config)
 
 
 def _event_number(text: str) -> int:

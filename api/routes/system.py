@@ -65,7 +65,16 @@ def get_metrics(request: Request, caller: CallerDep) -> Response:
 @router.get("/v1", summary="Where things are")
 async def index(request: Request) -> IndexView:
     """Paths of the collections."""
-    names = ("datasets", "architectures", "jobs", "models", "model-aliases", "evaluations", "webhooks")
+    names = (
+        "datasets",
+        "architectures",
+        "jobs",
+        "models",
+        "model-aliases",
+        "evaluations",
+        "comparisons",
+        "webhooks",
+    )
     links = {name: f"/v1/{name}" for name in names} | {"openapi": "/openapi.json", "docs": "/docs"}
     return IndexView(name=request.app.title, version=request.app.version, links=links)
 

@@ -210,7 +210,8 @@ class JobView(Identified):
     id: str
     object: Literal["job"] = "job"
     kind: JobKind
-    """`train`; `evaluate`, made by an evaluation; or `validate`, made by the upload of a dataset."""
+    """`train`; `evaluate`, made by an evaluation; `compare`, made when the trainings of a comparison have
+    ended; or `validate`, made by the upload of a dataset."""
     status: JobStatus
     """Closed set; `succeeded`, `failed` and `cancelled` are final."""
     status_reason: str | None

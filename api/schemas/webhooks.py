@@ -24,6 +24,10 @@ EventType = Literal[
     "dataset.*",
     "dataset.ready",
     "dataset.invalid",
+    "comparison.*",
+    "comparison.succeeded",
+    "comparison.failed",
+    "comparison.cancelled",
 ]
 _WEBHOOK: Example = {
     "id": "whk_01jz4m7w9x1y3z5a7b9c1d3e5f",
@@ -70,7 +74,7 @@ class WebhookCreate(Body):
 
 
 class WebhookView(Identified):
-    """Where the project is told of its jobs and datasets."""
+    """Where the project is told of its jobs, datasets and comparisons."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_WEBHOOK]})
 

@@ -61,6 +61,8 @@ def names(client: TestClient, services: Services, owner: dict[str, str]) -> dict
         webhook = webhooks.create(
             session, project_id=DEFAULT_PROJECT, url="https://example.org", events=["ping"]
         )
+    arms = {"arms": [{"name": "one"}, {"name": "other"}], "dataset_id": dataset["id"]}
+    comparison = client.post("/v1/comparisons", json=arms, headers=owner).json()
     upload = client.post("/v1/uploads", headers=owner | TUS | {"Upload-Length": "5"})
     other = client.post("/v1/keys", json={"name": "spare", "scopes": ["read"]}, headers=owner).json()
     model = trained(services, job["id"])
@@ -71,6 +73,8 @@ def names(client: TestClient, services: Services, owner: dict[str, str]) -> dict
         "model_id": model,
         "alias": "best",
         "evaluation_id": evaluation["id"],
+        "comparison_id": comparison["id"],
+        "figure": "pr",
         "job_id": queued["id"],
         "key_id": other["id"],
         "upload_id": upload.json()["id"],
@@ -154,7 +158,10 @@ def test_another_projects_things_look_absent(
     for operation, method, path in operations(app):
         named = [
             one
-            for one in ("dataset_id", "job_id", "model_id", "alias", "evaluation_id", "key_id", "webhook_id")
+            for one in (
+                *("dataset_id", "job_id", "model_id", "alias", "evaluation_id", "comparison_id"),
+                *("key_id", "webhook_id"),
+            )
             if f"{{{one}}}" in path
         ]
         if not named:
@@ -168,11 +175,13 @@ def test_another_projects_things_look_absent(
             assert answer.json()["detail"] == absent.json()["detail"]
         asked += 1
     assert asked >= 18
-    for collection in ("datasets", "evaluations", "jobs", "models"):
+    for collection in ("datasets", "evaluations", "comparisons", "jobs", "models"):
         assert client.get(f"/v1/{collection}", headers=theirs).json()["data"] == []
         assert client.get(f"/v1/{collection}", headers=owner).json()["data"] != []
     body = {"kind": "train", "dataset_id": names["dataset_id"], "config": {"epochs": 2}}
     assert client.post("/v1/jobs", json=body, headers=theirs).status_code == 404
+    arms = {"arms": [{"name": "one"}, {"name": "other"}], "dataset_id": names["dataset_id"]}
+    assert client.post("/v1/comparisons", json=arms, headers=theirs).status_code == 404
 
 
 def _absent() -> dict[str, str]:
@@ -182,10 +191,14 @@ def _absent() -> dict[str, str]:
         "job_id": "job",
         "model_id": "mdl",
         "evaluation_id": "evl",
+        "comparison_id": "cmp",
         "key_id": "key",
         "webhook_id": "whk",
     }
-    return {name: f"{prefix}_{ABSENT}" for name, prefix in prefixes.items()} | {"alias": "nobody"}
+    return {name: f"{prefix}_{ABSENT}" for name, prefix in prefixes.items()} | {
+        "alias": "nobody",
+        "figure": "pr",
+    }
 
 
 def test_what_is_public_needs_no_key(client: TestClient) -> None:

@@ -15,6 +15,7 @@ from api.app import create_app
 from api.schemas import (
     architectures,
     common,
+    comparisons,
     dataset_images,
     datasets,
     evaluations,
@@ -35,7 +36,7 @@ PROBLEM = "application/problem+json"
 SHAPES: dict[str, type[BaseModel]] = {
     name: shape
     for module in (
-        *(architectures, common, dataset_images, datasets, evaluations, jobs, keys),
+        *(architectures, common, comparisons, dataset_images, datasets, evaluations, jobs, keys),
         *(model_aliases, models, predictions, storage, system, uploads, webhooks, workers),
     )
     for name, shape in vars(module).items()
