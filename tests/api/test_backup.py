@@ -28,6 +28,7 @@ from store.blobs import Blobs, open_blobs
 from store.errors import BackupDamaged, BackupRefused, ChoreTaken
 from store.sessions import Database, migrate
 from tests.api.helpers import FINDING, SUMMARY, claimed, encoded, picture, trained
+from tests.api.test_comparisons import compared
 from tests.api.test_dataset_images import FILES, INDEX, NAMES
 from tests.object_store import ObjectStore
 from tests.servers import PostgreSQL
@@ -116,6 +117,9 @@ def fill(client: TestClient, services: Services) -> tuple[dict[str, list[str]], 
     assert alias.status_code == 201, alias.text
     hook = {"url": "https://hooks.example.com/x", "events": ["job.*"]}
     assert client.post("/v1/webhooks", json=hook).status_code in (201, 422)
+    sides = {"dataset_id": dataset["id"], "arms": [{"name": "one"}, {"name": "other"}]}
+    comparison = client.post("/v1/comparisons", json=sides).json()
+    compared(services, comparison)
     evaluations = [one["id"] for one in client.get("/v1/evaluations").json()["data"]]
     assert evaluations
     ids = {
@@ -124,6 +128,8 @@ def fill(client: TestClient, services: Services) -> tuple[dict[str, list[str]], 
         "model_id": [model, "production"],
         "alias": ["production"],
         "evaluation_id": evaluations,
+        "comparison_id": [comparison["id"]],
+        "figure": ["pr"],
         "position": ["0", "2"],
         "name": ["model.onnx", "model.json", "detections.json"],
     }

@@ -31,6 +31,7 @@ from store.keys import Scope
 from store.sessions import Database, migrate
 from store.tables import DEFAULT_PROJECT
 from tests.api.helpers import FINDING, SUMMARY, trained
+from tests.api.test_comparisons import compared
 from tests.api.test_dataset_images import FILES, INDEX, NAMES
 from tests.api.test_evaluations import INDEX as MEASURED_INDEX
 from tests.api.test_evaluations import RESULTS, finish
@@ -246,6 +247,10 @@ def fill(api: SeededApi, key: str, measured: Path | None = None) -> dict[str, st
             finish(services, asked, measured)
             evaluation = asked["id"]
 
+        sides = {"dataset_id": dataset["id"], "arms": [{"name": "one"}, {"name": "other"}]}
+        comparison, finished = (made("/v1/comparisons", 202, json=sides) for _ in range(2))
+        compared(services, finished)
+
         tus = {"Tus-Resumable": "1.0.0"}
         upload = made("/v1/uploads", 201, headers=tus | {"Upload-Length": "5"})
         hook = services.database.run(
@@ -280,6 +285,8 @@ def fill(api: SeededApi, key: str, measured: Path | None = None) -> dict[str, st
         "spare_model_id": spare,
         "alias": "production",
         "evaluation_id": evaluation,
+        "comparison_id": comparison["id"],
+        "finished_comparison_id": finished["id"],
         "upload_id": upload["id"],
         "webhook_id": hook,
         "key_id": other["id"],
