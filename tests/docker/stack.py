@@ -363,7 +363,8 @@ def _stop(stack: Stack, dataset: str) -> str:
         name: sorted(one["State"]["ExitCode"] for one in stack.containers(name))
         for name in ("postgres", "redis", "proxy", *OURS)
     }
-    assert all(code == 0 for its in codes.values() for code in its), codes
+    ill = [name for name, its in codes.items() if any(its)]
+    assert not ill, f"{codes}\n{stack.compose('logs', '--tail', '20', *ill, check=False)}"
     return "all 0"
 
 
