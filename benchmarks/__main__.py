@@ -16,6 +16,7 @@ NOT_A_BENCHMARK = {
     "polled_jobs",
     "served_model",
     "step_profile",
+    "study",
     "harness",
     "full_size",
     "method_plots",

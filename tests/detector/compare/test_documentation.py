@@ -29,7 +29,8 @@ def test_every_field_of_a_result_is_explained(tmp_path: Path) -> None:
 
 
 def test_the_example_is_a_comparison() -> None:
-    (example,) = re.findall(r"```json\n(.*?)```", PAGE, flags=re.DOTALL)
+    by_hand = PAGE.partition("## On the command line")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```json\n(.*?)```", by_hand, flags=re.DOTALL)
     assert Specification.model_validate(json.loads(example)).baseline == "baseline"
 
 

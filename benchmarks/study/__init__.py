@@ -1,0 +1,1 @@
+"""The study: baseline against harmonic loss, and the paper's ablation, over datasets, families and seeds."""

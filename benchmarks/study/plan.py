@@ -1,0 +1,121 @@
+"""What the study trains: arms as the paper's ablation has them, and families with the paper's figures."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detector.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way of training."""
+
+    name: str
+    title: str
+    loss: Any
+    paper: float | None = None
+    """AP that the paper reports for it: Faster R-CNN R50-FPN on COCO val2017."""
+
+
+ARMS = (
+    Arm("baseline", "baseline", "baseline", 37.3),
+    Arm("factors", "+ harmonic factors", {"kind": "harmonic", "task_contrasting": False, "alpha": 0}, 38.3),
+    Arm("task-contrasting", "+ task-contrasting loss", {"kind": "harmonic", "alpha": 0}, 38.5),
+    Arm("plain-iou", "+ plain IoU loss", {"kind": "harmonic", "iou_loss": "iou"}, 38.7),
+    Arm("harmonic", "harmonic: all of it, with the harmonic IoU loss", "harmonic", 39.2),
+    Arm("detached", "whole, factors as constants", {"kind": "harmonic", "detach_factors": True}),
+    Arm("sum", "whole, without the factors", {"kind": "harmonic", "harmonic_factors": False}),
+    Arm("giou", "whole, with GIoU", {"kind": "harmonic", "iou_loss": "giou"}),
+)
+ARM_SETS = {
+    "main": ("baseline", "harmonic"),
+    "ablation": ("baseline", "factors", "task-contrasting", "plain-iou", "harmonic"),
+    "variants": ("baseline", "harmonic", "detached", "sum", "giou"),
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A detector, and what the paper reports of the like."""
+
+    name: str
+    title: str
+    config: Mapping[str, Any]
+    takes_backbone: bool
+    paper: tuple[str, float, float] | None
+    """The detector there, and AP of baseline and of HarmonicDet, COCO test-dev."""
+
+
+FAMILIES = {
+    one.name: one
+    for one in (
+        Family(
+            "ssdlite",
+            "SSDlite, MobileNetV3, from random weights",
+            {
+                "architecture": {"kind": "ssdlite320_mobilenet_v3_large"},
+                "optimizer": {"kind": "sgd", "lr": 0.02},
+            },
+            takes_backbone=False,
+            paper=("RefineDet512", 36.4, 38.8),
+        ),
+        Family(
+            "faster_rcnn",
+            "Faster R-CNN, MobileNetV2-FPN",
+            {
+                "architecture": {
+                    "kind": "fasterrcnn_mobilenet_v3_large_fpn",
+                    "backbone": "mobilenet_v2",
+                    "image_size": 320,
+                    "max_size": 640,
+                },
+                "optimizer": {"kind": "sgd", "lr": 0.01},
+            },
+            takes_backbone=True,
+            paper=("Faster R-CNN R50-FPN", 37.5, 39.3),
+        ),
+        Family(
+            "retinanet",
+            "RetinaNet, MobileNetV2-FPN",
+            {
+                "architecture": {
+                    "kind": "retinanet_resnet50_fpn",
+                    "backbone": "mobilenet_v2",
+                    "image_size": 320,
+                    "max_size": 640,
+                },
+                "optimizer": {"kind": "sgd", "lr": 0.01},
+            },
+            takes_backbone=True,
+            paper=("RetinaNet R50-FPN", 36.1, 37.6),
+        ),
+    )
+}
+
+
+def config_of(family: Family, arm: Arm, seed: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of one training, whole. Raises pydantic's ValidationError.
+
+    It is measured once, at its end, so that nothing is chosen on the images that it is measured on.
+
+    Args:
+        changes: a merge patch (RFC 7396) of the family's config.
+    """
+    asked = merged(copy.deepcopy(dict(family.config)), changes) | {"loss": arm.loss, "seed": seed}
+    epochs = TrainConfig.model_validate(asked).epochs
+    return TrainConfig.model_validate({"evaluate_every": epochs} | asked).model_dump(mode="json")
+
+
+def merged(value: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """A merge patch applied (RFC 7396): objects field by field, null takes a field away."""
+    for name, one in patch.items():
+        if one is None:
+            value.pop(name, None)
+        elif isinstance(one, Mapping):
+            own = value.get(name)
+            value[name] = merged(own if isinstance(own, dict) else {}, one)
+        else:
+            value[name] = one
+    return value

@@ -1,0 +1,171 @@
+"""The study makes each training once, goes on where it was interrupted, and tells what comparisons say."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.study import tables
+from benchmarks.study.__main__ import main
+from benchmarks.study.plan import ARM_SETS, ARMS, FAMILIES, config_of
+from benchmarks.study.trainings import Trainer
+from detector.config import TrainConfig
+from detector.events import EXIT_INTERRUPTED
+from tests.detector.compare.builders import detections, truth
+
+# In the place of `python -m detector train`: writes down that it ran, and takes a prepared training's files.
+FAKE = """
+import json, os, pathlib, shutil, signal, sys, time
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+run = pathlib.Path(given["--run"])
+home = pathlib.Path(os.environ["STUDY_FAKE"])
+if (home / "slow").exists() and "--resume" not in given:
+    def end(*_):
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints/step-00000007.pt").touch()
+        sys.exit(3)
+    signal.signal(signal.SIGTERM, end)
+    (home / "waiting").touch()
+    time.sleep(60)
+with (home / "ran").open("a") as file:
+    resumed = " on " + given["--resume"][-11:] if "--resume" in given else ""
+    file.write("/".join(run.parts[-2:]) + resumed + "\\n")
+if (home / "out of memory").exists() and run.name == "2":
+    (run / "events.jsonl").write_text('{"type": "error", "code": "out_of_memory", "message": "No."}\\n')
+    sys.exit(1)
+shutil.copytree(home / "-".join(run.parts[-2:]), run / "artifacts")
+(run / "result.json").write_text("{}")
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three seeds of baseline and harmonic, the latter sharper."""
+    home = tmp_path / "fake"
+    for arm, blur, first in (("baseline", 8, 0), ("harmonic", 3, 100)):
+        for seed in (1, 2, 3):
+            folder = home / f"{arm}-{seed}"
+            folder.mkdir(parents=True)
+            (folder / "ground_truth.json").write_text(json.dumps(truth()))
+            (folder / "detections.json").write_text(json.dumps(detections(truth(), first + seed, blur)))
+    (home / "train.py").write_text(FAKE)
+    monkeypatch.setenv("STUDY_FAKE", str(home))
+    return home
+
+
+def study(fake: Path, *more: str, parallel: int = 1) -> int:
+    trainer = Trainer(command=(sys.executable, str(fake / "train.py")), parallel=parallel)
+    out = fake.parent / "out"
+    arguments = ["--out", str(out), "--data", f"drawn={fake}", "--families", "ssdlite", "--seeds", "3"]
+    return main([*arguments, "--page", str(fake.parent / "study.md"), *more], trainer)
+
+
+def ran(fake: Path) -> list[str]:
+    return (fake / "ran").read_text().splitlines()
+
+
+def test_each_training_is_made_once_and_the_tables_are_written(fake: Path) -> None:
+    assert study(fake) == 0
+    # Seed by seed: whatever is done has both arms.
+    assert ran(fake) == [f"{arm}/{seed}" for seed in (1, 2, 3) for arm in ("baseline", "harmonic")]
+    page = (fake.parent / "study.md").read_text()
+    assert study(fake) == 0
+    assert len(ran(fake)) == 6
+    assert (fake.parent / "study.md").read_text() == page
+    comparison = fake.parent / "out/drawn/ssdlite/comparison/artifacts/comparison.json"
+    result = json.loads(comparison.read_text())
+    assert result["verdict"] == {"harmonic": "better"}
+    mean = 100 * result["differences"][0]["metrics"]["AP"]["mean"]
+    (row,) = [line for line in page.splitlines() if line.startswith("| drawn, SSDlite")]
+    assert "RefineDet512: 36.4 to 38.8 (+2.4)" in row
+    assert f"+{mean:.2f} (" in row
+    assert row.endswith("| better |")
+    assert "6 trainings, 0.0 hours" in page
+
+
+def test_words_beside_the_tables_stay(fake: Path) -> None:
+    page = fake.parent / "study.md"
+    page.write_text(f"# Ours\n\nBefore.\n\n{tables.BEGIN}\nFormer tables.\n{tables.END}\n\nAfter.\n")
+    assert study(fake, "--seeds", "1") == 0
+    text = page.read_text()
+    assert text.startswith(f"# Ours\n\nBefore.\n\n{tables.BEGIN}\n\n### Beside the paper")
+    assert text.endswith(f"{tables.END}\n\nAfter.\n")
+    assert "Former" not in text
+
+
+def test_another_config_in_the_same_place_is_refused(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert study(fake, "--seeds", "1") == 0
+    assert study(fake, "--seeds", "1", "--set", '{"epochs": 3}') == 2
+    assert "has a training of another config" in " ".join(capsys.readouterr().out.split())
+    assert len(ran(fake)) == 2
+
+
+def test_a_failed_training_is_told_and_made_anew_only_when_asked(fake: Path) -> None:
+    (fake / "out of memory").touch()
+    assert study(fake) == 0
+    comparison = fake.parent / "out/drawn/ssdlite/comparison/artifacts/comparison.json"
+    left_out = json.loads(comparison.read_text())["seeds_left_out"]
+    assert left_out == [{"seed": 2, "lacking": {"baseline": "out_of_memory", "harmonic": "out_of_memory"}}]
+    (fake / "out of memory").unlink()
+    assert study(fake) == 0
+    assert len(ran(fake)) == 6
+    assert study(fake, "--retry") == 0
+    assert ran(fake)[6:] == ["baseline/2", "harmonic/2"]
+    assert json.loads(comparison.read_text())["seeds"] == [1, 2, 3]
+
+
+def test_interrupted_trainings_go_on_from_their_checkpoints(fake: Path) -> None:
+    (fake / "slow").touch()
+
+    def interrupt() -> None:
+        while not (fake / "waiting").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert study(fake) == EXIT_INTERRUPTED
+    thread.join()
+    assert not (fake / "ran").exists()
+    (fake / "slow").unlink()
+    assert study(fake, parallel=2) == 0
+    assert sorted(ran(fake))[0] == "baseline/1 on 00000007.pt"
+    assert len(ran(fake)) == 6
+    run = fake.parent / "out/drawn/ssdlite/baseline/1"
+    assert not (run / "checkpoints").exists()  # they are of no more use
+    assert json.loads((run / "cost.json").read_text())["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--arms", "best"], "there is no arm best"),
+        (["--set", "yolo={}"], "--set is JSON or FAMILY=JSON"),
+        (["--set", '{"epoch": 3}'], "Extra inputs are not permitted"),
+        (["--data", "/somewhere.zip"], "--data is NAME=ARCHIVE"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    fake: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert study(fake, *more) == 2
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize("arm", ARMS, ids=[arm.name for arm in ARMS])
+def test_every_arm_of_every_family_is_a_config(family: Any, arm: Any) -> None:
+    changes = {"epochs": 7, "optimizer": {"lr": 0.003}}
+    config = TrainConfig.model_validate(config_of(family, arm, 3, changes))
+    assert (config.seed, config.epochs, config.evaluate_every, config.optimizer.lr) == (3, 7, 7, 0.003)
+    assert config.architecture.kind == family.config["architecture"]["kind"]
+
+
+def test_the_sets_are_of_arms_that_there_are() -> None:
+    assert {name for names in ARM_SETS.values() for name in names} == {arm.name for arm in ARMS}
