@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from api.schemas.plans import PlanWarning
 from api.starting_points import Start
 from detector.config import WITH_MASKS, ModelWeights, TrainConfig
-from detector.data.catalogue import CROWD, MASKED, Catalogue
+from detector.data.catalogue import Catalogue
+from detector.data.columns import CROWD, MASKED
 from detector.footprint import footprint
 from detector.input_sizes import input_spec
 from detector.origins import DetectorOrigin, fitting_part

@@ -239,13 +239,13 @@ def _evaluate_results(options: argparse.Namespace) -> int:
     """COCO results on a split of a dataset, of which only the index is needed."""
     import msgspec
 
-    from detector.data.records import DatasetIndex
+    from detector.data import index_file
     from detector.evaluate import results
     from detector.evaluate.coco import ground_truth
     from detector.evaluate.run import Course, check_classes, require_images
 
     try:
-        index = msgspec.json.decode(_read(options.index), type=DatasetIndex)
+        index = index_file.decode(_read(options.index))
     except msgspec.DecodeError as error:
         raise DatasetInvalid(f"{options.index.name} is no dataset index: {error}.") from error
     images = [image for image in index.images if image.split == options.split]
@@ -414,6 +414,7 @@ def _inspect(options: argparse.Namespace) -> int:
     options.writer.write(PhaseEvent(phase="preparing"))
     import msgspec
 
+    from detector.data import index_file
     from detector.data.inspect import SplitOptions, inspect
 
     asked = _json(options.options)
@@ -431,7 +432,8 @@ def _inspect(options: argparse.Namespace) -> int:
     folder.mkdir(exist_ok=True)
     (folder / "report.json").write_bytes(msgspec.json.encode(report))
     if index is not None:
-        (folder / "index.json").write_bytes(msgspec.json.encode(index))
+        with (folder / "index.json").open("wb") as file:
+            file.writelines(index_file.parts(index))
     result = {"valid": report.valid, "format": report.format, "summary": report.summary}
     temporary = options.run / "result.json.tmp"
     temporary.write_bytes(msgspec.json.encode(result))

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import msgspec
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from detector import artifacts, batch_norm, checkpoint, initial_weights, manifest
 from detector.config import TrainConfig
+from detector.data import index_file
 from detector.data.batches import EpochBatches, orientation
 from detector.data.loading import EvaluationSet, Sample, TrainingSet
 from detector.data.materialise import load
@@ -646,7 +646,10 @@ def config_hash(config: TrainConfig) -> str:
 
 def dataset_hash(index: DatasetIndex) -> str:
     """SHA-256 of the dataset's index."""
-    return hashlib.sha256(msgspec.json.encode(index)).hexdigest()
+    digest = hashlib.sha256()
+    for part in index_file.parts(index):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _spread(images: list[ImageRecord], count: int) -> list[ImageRecord]:

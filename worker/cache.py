@@ -17,10 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, Self
 
-import msgspec
-
+from detector.data import index_file
 from detector.data.materialise import materialise
-from detector.data.records import DatasetIndex
 from store.blobs import Blobs
 
 log = logging.getLogger(__name__)
@@ -56,7 +54,7 @@ class DatasetCache:
             return folder
         self._root.mkdir(parents=True, exist_ok=True)
         with self._blobs.open(index) as file:
-            records = msgspec.json.decode(file.read(), type=DatasetIndex)
+            records = index_file.decode(file.read())
         log.info("unpacking dataset %s", folder.name)
         local = self._blobs.local_path(archive)
         if local is not None:

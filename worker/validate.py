@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from sqlalchemy.orm import Session
 
-from detector.data.records import DatasetIndex, Report
+from detector.data import index_file
+from detector.data.records import Report
 from store import datasets
 from store.errors import BlobCorrupt, BlobNotFound
 from store.jobs import Claim
@@ -44,7 +45,7 @@ class Validate(Kind):
             )
             return _invalid(claim, report.format, report.summary, findings, failure, run)
         file = run / "artifacts" / "index.json"
-        index = msgspec.json.decode(file.read_bytes(), type=DatasetIndex)
+        index = index_file.decode(file.read_bytes(), masks=False)
         blob = shop.blobs.put_file(file)
         images = [
             {

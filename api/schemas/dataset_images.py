@@ -5,7 +5,8 @@ from typing import Literal, Self
 from pydantic import ConfigDict
 
 from api.schemas.common import Example, NumberedListView, Shape
-from detector.data.catalogue import CROWD, DIFFICULT, OCCLUDED, TRUNCATED, Catalogue
+from detector.data.catalogue import Catalogue
+from detector.data.columns import CROWD, DIFFICULT, OCCLUDED, TRUNCATED
 from store.tables import DatasetImage
 
 

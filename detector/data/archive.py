@@ -3,6 +3,7 @@
 Nothing is ever extracted to a path that the archive names; members are read one by one, into memory, by name.
 """
 
+import io
 import os
 import stat
 import threading
@@ -97,7 +98,10 @@ class Archive:
         Raises MemberMissing, MemberCorrupt (it cannot be unpacked, or its checksum is wrong), MemberTooLarge,
         RatioTooHigh, ArchiveTooLarge or NestedArchive, all of them ArchiveRefused.
         """
-        data = b"".join(self._chunks(self._info(name)))
+        buffer = io.BytesIO()  # which gives away what it has without a copy
+        for chunk in self._chunks(self._info(name)):
+            buffer.write(chunk)
+        data = buffer.getvalue()
         if data.startswith(_ARCHIVE_STARTS):
             raise refusals.NestedArchive(name)
         with self._lock:

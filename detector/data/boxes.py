@@ -2,25 +2,32 @@
 
 import math
 
-from detector.data.draft import Box, DraftAnnotation
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.data.columns import Box
 from detector.data.findings import Findings
 
 _TOLERANCE = 1.0  # pixels beyond the edge that rounding and counting from 1 explain; clipped without a word
 _TINY = 1.0  # pixels
 
 
-def is_sound(box: Box, width: int, height: int) -> bool:
-    """Whether `checked_box` would give the very same box and say nothing: most are, and there are many."""
-    x1, y1, x2, y2 = box
-    return x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height and x2 - x1 >= _TINY and y2 - y1 >= _TINY
+def sound(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(M,) for which `checked_box` would give the very same box and say nothing: nearly all.
+
+    `boxes` (M, 4), and the width and height of their images, (M, 2).
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        starts, ends = boxes[:, :2], boxes[:, 2:]
+        good = (starts >= 0) & (ends <= sizes) & (ends - starts >= _TINY)
+    return good[:, 0] & good[:, 1]
 
 
-def checked_box(annotation: DraftAnnotation, width: int, height: int, findings: Findings) -> Box | None:
-    """The annotation's box within an image of `width` x `height` pixels; None when it must be left out.
+def checked_box(box: Box, where: str, width: int, height: int, findings: Findings) -> Box | None:
+    """The box within an image of `width` x `height` pixels; None when it must be left out.
 
     Says what is wrong. Of that, swapped corners and what sticks out of the image can be put right.
     """
-    box, where = annotation.box, annotation.location
     if not all(math.isfinite(value) for value in box):
         findings.drop("non_finite_box", where, f"The box {_shown(box)} has a number that is not finite.")
         return None
@@ -58,18 +65,6 @@ def turned(points: list[float], width: int, height: int, orientation: int) -> li
     for x, y in zip(points[0::2], points[1::2], strict=True):
         moved += [height - y if orientation in (6, 7) else y, width - x if orientation in (7, 8) else x]
     return moved
-
-
-def turn(annotation: DraftAnnotation, width: int, height: int, orientation: int) -> None:
-    """Move an annotation that was made on the stored image to the upright one."""
-    x1, y1, x2, y2 = turned(list(annotation.box), width, height, orientation)
-    annotation.box = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
-    if isinstance(annotation.segmentation, list):
-        annotation.segmentation = [
-            turned(points, width, height, orientation) for points in annotation.segmentation
-        ]
-    else:
-        annotation.segmentation = None  # run lengths go by columns of the stored image
 
 
 def _shown(box: Box) -> str:

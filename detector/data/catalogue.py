@@ -1,7 +1,6 @@
 """A dataset's index as columns: every box of every image in a few arrays, and what they say together.
 
-Made from the index image by image, so that neither the whole of its JSON nor its masks are ever in memory.
-Imports without torch.
+Its masks are not in it. Imports without torch.
 """
 
 from dataclasses import dataclass
@@ -9,44 +8,18 @@ from functools import cached_property
 from mmap import mmap
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.records import Category
+from detector.data import index_file
+from detector.data.columns import CROWD, ROW, rows_of
+from detector.data.records import Category, DatasetIndex
 
-CROWD, DIFFICULT, TRUNCATED, OCCLUDED, MASKED = 1, 2, 4, 8, 16
 SMALL, MEDIUM = 32**2, 96**2  # COCO's borders, in pixels of the image itself
 AREA_EDGES = (0.0, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 RATIO_EDGES = (0.0, 0.2, 0.33, 0.5, 0.67, 0.8, 1.25, 1.5, 2.0, 3.0, 5.0)
 COUNT_EDGES = (0, 1, 2, 3, 5, 10, 20, 50, 100)
 _COMMON_SIZES = 10
-
-
-class _Annotation(msgspec.Struct, gc=False):
-    id: int
-    category_id: int
-    box: tuple[float, float, float, float]
-    area: float
-    iscrowd: bool = False
-    difficult: bool = False
-    truncated: bool = False
-    occluded: bool = False
-    segmentation: msgspec.Raw = msgspec.Raw()  # not parsed
-
-
-class _Image(msgspec.Struct, gc=False):
-    id: int
-    split: str
-    width: int
-    height: int
-    annotations: list[_Annotation] = []
-
-
-class _Index(msgspec.Struct):
-    format: str
-    categories: list[Category]
-    images: list[msgspec.Raw]
 
 
 @dataclass(frozen=True)
@@ -85,6 +58,13 @@ class Catalogue:
         return found
 
     @cached_property
+    def shown_on(self) -> NDArray[np.int64]:
+        """(categories,) how many images have a box of each."""
+        count = len(self.categories)
+        shown = np.unique(self.image_of * count + self.classes)
+        return np.bincount(shown % count, minlength=count) if count else np.zeros(0, np.int64)
+
+    @cached_property
     def learnable(self) -> NDArray[np.bool_]:
         """(M,) which boxes are learned from: no crowd, and not without area."""
         sides = self.boxes[:, 2:] - self.boxes[:, :2]
@@ -104,56 +84,34 @@ class Catalogue:
 
 def read(index: bytes | mmap) -> Catalogue:
     """The catalogue of an index as JSON (`detector.data.records.DatasetIndex`)."""
-    whole = msgspec.json.decode(index, type=_Index)
-    place_of = {category.id: place for place, category in enumerate(whole.categories)}
-    decoder = msgspec.json.Decoder(_Image)
-    count = len(whole.images)
+    return of(index_file.decode(index, masks=False))
+
+
+def of(index: DatasetIndex) -> Catalogue:
+    """The catalogue of an index."""
+    images = index.images
     splits: dict[str, int] = {}
-    image_ids = np.empty(count, np.int64)
-    image_splits = np.empty(count, np.int16)
-    sizes = np.empty((count, 2), np.int32)
-    starts = np.zeros(count + 1, np.int64)
-    ids: list[NDArray[np.int64]] = []
-    classes: list[NDArray[np.int32]] = []
-    numbers: list[NDArray[np.float64]] = []  # box and area
-    flags: list[NDArray[np.uint8]] = []
-    for place, raw in enumerate(whole.images):
-        image = decoder.decode(raw)
-        image_ids[place] = image.id
-        image_splits[place] = splits.setdefault(image.split, len(splits))
-        sizes[place] = image.width, image.height
-        found = image.annotations
-        starts[place + 1] = starts[place] + len(found)
-        if not found:
-            continue
-        ids.append(np.array([one.id for one in found], np.int64))
-        classes.append(np.array([place_of[one.category_id] for one in found], np.int32))
-        numbers.append(np.array([(*one.box, one.area) for one in found], np.float64))
-        flags.append(np.array([_flags(one) for one in found], np.uint8))
-    joined = np.concatenate([np.empty((0, 5)), *numbers])
+    image_splits = [splits.setdefault(image.split, len(splits)) for image in images]
+    rows = np.concatenate([np.empty(0, ROW), *(rows_of(image.annotations) for image in images)])
     return Catalogue(
-        whole.categories,
+        index.categories,
         list(splits),
-        image_ids,
-        image_splits,
-        sizes,
-        starts,
-        np.concatenate([np.empty(0, np.int64), *ids]),
-        np.concatenate([np.empty(0, np.int32), *classes]),
-        np.ascontiguousarray(joined[:, :4]),
-        np.ascontiguousarray(joined[:, 4]),
-        np.concatenate([np.empty(0, np.uint8), *flags]),
+        np.array([image.id for image in images], np.int64),
+        np.array(image_splits, np.int16),
+        np.array([(image.width, image.height) for image in images], np.int32).reshape(-1, 2),
+        np.cumsum([0, *(len(image.annotations) for image in images)], dtype=np.int64),
+        np.ascontiguousarray(rows["id"]),
+        _places(rows["category_id"], [category.id for category in index.categories]),
+        np.ascontiguousarray(rows["box"]),
+        np.ascontiguousarray(rows["area"]),
+        np.ascontiguousarray(rows["flags"]),
     )
 
 
-def _flags(one: _Annotation) -> int:
-    return (
-        CROWD * one.iscrowd
-        | DIFFICULT * one.difficult
-        | TRUNCATED * one.truncated
-        | OCCLUDED * one.occluded
-        | MASKED * bool(one.segmentation)
-    )
+def _places(ids: NDArray[np.int64], of_places: list[int]) -> NDArray[np.int32]:
+    """Where each id is in `of_places`."""
+    sorted_places = np.argsort(of_places, kind="stable").astype(np.int32)
+    return sorted_places[np.searchsorted(of_places, ids, sorter=sorted_places)]
 
 
 def _statistics(of: Catalogue) -> dict[str, Any]:
@@ -163,8 +121,6 @@ def _statistics(of: Catalogue) -> dict[str, Any]:
     sides = of.boxes[:, 2:] - of.boxes[:, :2]
     pixels = of.sizes.astype(np.float64).prod(axis=1)
     relative = sides.prod(axis=1) / pixels[of.image_of]
-    shown = np.unique(of.image_of * max(1, len(of.categories)) + of.classes) % max(1, len(of.categories))
-    in_images = np.bincount(shown, minlength=len(of.categories))
     classes = []
     for place, category in enumerate(of.categories):
         by_split = np.bincount(split_of_box[of.classes == place], minlength=len(of.splits))
@@ -174,7 +130,7 @@ def _statistics(of: Catalogue) -> dict[str, Any]:
                 "id": category.id,
                 "name": category.name,
                 "boxes": count,
-                "images": int(in_images[place]),
+                "images": int(of.shown_on[place]),
                 "share": count / boxes if boxes else 0.0,
                 "splits": dict(zip(of.splits, by_split.tolist(), strict=True)),
             }

@@ -1,32 +1,30 @@
 """A draft against the pixels: which of its images and boxes can be trained on."""
 
-import math
-from collections import Counter
 from dataclasses import dataclass
 
-from msgspec.structs import replace
+import numpy as np
+from numpy.typing import NDArray
 
-from detector.data import masks
 from detector.data.archive import Archive
-from detector.data.boxes import checked_box, is_sound, turn
-from detector.data.draft import Box, Draft, DraftAnnotation, DraftImage
+from detector.data.columns import Annotations
+from detector.data.draft import Draft, DraftImage
 from detector.data.findings import WHOLE, Findings
+from detector.data.objects import Objects
 from detector.data.pictures import Broken, Picture, look
-from detector.data.records import Annotation, DatasetIndex, ImageRecord
+from detector.data.records import DatasetIndex, ImageRecord
+from detector.data.refusals import ArchiveRefused
 from detector.data.splits import SplitOptions, divide
-from detector.images import ImageInfo
 
 _MOST_CATEGORIES = 10_000
-_FIXABLE = ("negative_size_box", "box_exceeds_image")
 
 
 @dataclass
 class _Usable:
-    """An image that can be read, with those of its annotations that can be used."""
+    """An image that can be read."""
 
+    place: int  # among the draft's
     image: DraftImage
     picture: Picture
-    annotations: list[Annotation]  # their ids still as written, 0 where there is none
 
 
 def check(
@@ -36,29 +34,54 @@ def check(
 
     `strict` decodes every image whole. Raises ArchiveRefused when reading breaks the archive's limits.
     """
+    pictures, refusal = _look(archive, draft, strict)
+    objects = Objects(draft, _sizes(pictures, len(draft.images)))
     usable: list[_Usable] = []
     fixed = 0
-    pictures = look(archive, [image.member for image in draft.images], strict=strict)
-    for image, picture in zip(draft.images, pictures, strict=True):
+    for place, (image, picture) in enumerate(zip(draft.images, pictures, strict=refusal is None)):
         findings.image = image.member
         if isinstance(picture, Broken):
             findings.drop(picture.code, image.member, picture.message)
-        elif _sized(image, picture.info, findings):
-            annotations, put_right = _annotations(image, picture.info, draft.relative, findings)
-            fixed += put_right
-            image.annotations = []  # nobody reads them again, and there may be millions
-            usable.append(_Usable(image, picture, annotations))
+        elif _sized(place, image, picture, objects, findings):
+            fixed += objects.check(place, image, picture.info, findings)
+            usable.append(_Usable(place, image, picture))
+    if refusal is not None:
+        raise refusal
     findings.image = None
-    _reject_what_nothing_can_be_learnt_from(draft, usable, findings)
+    rows, counts = objects.usable([item.place for item in usable])
+    _reject_what_nothing_can_be_learnt_from(draft, len(usable), len(rows), findings)
     divide([item.image for item in usable], options, findings)
     _warn_of_copies(usable, findings)
-    index = _index(draft, usable, findings)
-    _warn_of_empty_categories(index, findings)
+    index = _index(draft, usable, rows, counts, findings)
+    _warn_of_empty_categories(index, rows, findings)
     return index, fixed
 
 
-def _sized(image: DraftImage, info: ImageInfo, findings: Findings) -> bool:
+def _look(
+    archive: Archive, draft: Draft, strict: bool
+) -> tuple[list[Picture | Broken], ArchiveRefused | None]:
+    """One answer for each image of the draft, or for the first of them up to where reading was refused."""
+    pictures: list[Picture | Broken] = []
+    try:
+        for picture in look(archive, [image.member for image in draft.images], strict=strict):
+            pictures.append(picture)  # noqa: PERF402 - what came before a refusal counts
+    except ArchiveRefused as refusal:
+        return pictures, refusal
+    return pictures, None
+
+
+def _sizes(pictures: list[Picture | Broken], images: int) -> NDArray[np.float64]:
+    """(images, 2) widths and heights, 0 where an image cannot be used."""
+    sizes = np.zeros((images, 2))
+    for place, picture in enumerate(pictures):
+        if isinstance(picture, Picture):
+            sizes[place] = picture.info.width, picture.info.height
+    return sizes
+
+
+def _sized(place: int, image: DraftImage, picture: Picture, objects: Objects, findings: Findings) -> bool:
     """Whether the image can be used, given the size that its annotations declare. May turn its boxes."""
+    info = picture.info
     real = (info.width, info.height)
     if image.declared is None or image.declared == real:
         return True
@@ -70,92 +93,27 @@ def _sized(image: DraftImage, info: ImageInfo, findings: Findings) -> bool:
         )
         if not findings.fix("exif_swapped", image.location, message):
             return False
-        for annotation in image.annotations:
-            turn(annotation, *image.declared, info.orientation)
+        objects.turn(place, *image.declared, info.orientation)
         return True
     message = f"{image.member} is {real[0]}x{real[1]}, but its annotations declare {declared}."
     findings.warn("size_differs", image.location, message)
     return True
 
 
-def _annotations(
-    image: DraftImage, info: ImageInfo, relative: bool, findings: Findings
-) -> tuple[list[Annotation], int]:
-    """The annotations that can be used, and how many of them were put right."""
-    usable: list[Annotation] = []
-    fixed = 0
-    seen: set[tuple[int, Box]] = set()
-    width, height = info.width, info.height
-    for draft in image.annotations:
-        if relative:
-            _scale(draft, width, height)
-        box = draft.box
-        if not is_sound(box, width, height):
-            before = sum(findings.by_code[code] for code in _FIXABLE)
-            checked = checked_box(draft, width, height, findings)
-            if checked is None:
-                continue
-            box = checked
-            fixed += sum(findings.by_code[code] for code in _FIXABLE) > before
-        if (draft.category_id, box) in seen:
-            message = "The same box with the same category is there twice on this image."
-            findings.warn("duplicate_annotation", draft.location, message)
-        seen.add((draft.category_id, box))
-        usable.append(_annotation(draft, box, info, findings))
-    return usable, fixed
-
-
-def _scale(draft: DraftAnnotation, width: int, height: int) -> None:
-    """Parts of the image to pixels."""
-    x1, y1, x2, y2 = draft.box
-    draft.box = (x1 * width, y1 * height, x2 * width, y2 * height)
-    if draft.area is not None:
-        draft.area *= width * height
-    if draft.segmentation is not None:
-        draft.segmentation = [
-            [value * (height if place % 2 else width) for place, value in enumerate(points)]
-            for points in draft.segmentation
-        ]
-
-
-def _annotation(draft: DraftAnnotation, box: Box, info: ImageInfo, findings: Findings) -> Annotation:
-    segmentation: masks.Segmentation | None = None
-    try:
-        if draft.segmentation is not None:
-            segmentation = masks.checked(draft.segmentation, info.width, info.height)
-    except ValueError as error:
-        where = draft.location
-        if where.endswith("/bbox"):
-            where = where.removesuffix("/bbox") + "/segmentation"
-        findings.warn("invalid_segmentation", where, f"The segmentation is left out: {error}.")
-    whole = (box[2] - box[0]) * (box[3] - box[1])
-    area = draft.area
-    if area is None and isinstance(segmentation, list):
-        area = sum(masks.polygon_area(points) for points in segmentation)
-    return Annotation(
-        id=draft.id or 0,
-        category_id=draft.category_id,
-        box=box,
-        area=min(area, whole) if area is not None and math.isfinite(area) and area > 0 else whole,
-        iscrowd=draft.iscrowd,
-        difficult=draft.difficult,
-        truncated=draft.truncated,
-        occluded=draft.occluded,
-        segmentation=segmentation,
-    )
-
-
-def _reject_what_nothing_can_be_learnt_from(draft: Draft, usable: list[_Usable], findings: Findings) -> None:
+def _reject_what_nothing_can_be_learnt_from(
+    draft: Draft, images: int, annotations: int, findings: Findings
+) -> None:
+    """`images` and `annotations` can be used."""
     if len(draft.categories) > _MOST_CATEGORIES:
         message = f"There are {len(draft.categories)} categories; at most {_MOST_CATEGORIES} are allowed."
         findings.reject("too_many_categories", WHOLE, message)
     if findings.rejected:
         return  # it has been said why
-    if not usable:
+    if not images:
         findings.reject("no_usable_image", WHOLE, "None of the images that the annotations name can be used.")
     elif draft.found == 0:
-        findings.reject("no_annotations", WHOLE, f"None of the {len(usable)} images has an annotation.")
-    elif not any(item.annotations for item in usable):
+        findings.reject("no_annotations", WHOLE, f"None of the {images} images has an annotation.")
+    elif not annotations:
         message = f"None of the {draft.found} annotations can be used."
         findings.reject("no_usable_annotation", WHOLE, message)
 
@@ -179,22 +137,22 @@ def _warn_of_copies(usable: list[_Usable], findings: Findings) -> None:
         findings.image = None
 
 
-def _index(draft: Draft, usable: list[_Usable], findings: Findings) -> DatasetIndex:
+def _index(
+    draft: Draft, usable: list[_Usable], rows: NDArray[np.void], counts: list[int], findings: Findings
+) -> DatasetIndex:
     """Ids of images are the dataset's own where they are unique, those of annotations where also above 0."""
     own = [item.image.id for item in usable if item.image.id is not None]
     keep_images = len(own) == len(usable) and len(set(own)) == len(own)
     if own and not keep_images:
         message = "Image ids repeat from file to file; the images are numbered anew from 1."
         findings.warn("image_ids_renumbered", WHOLE, message)
-    ids = [annotation.id for item in usable for annotation in item.annotations]
-    keep_annotations = len(set(ids)) == len(ids) and min(ids, default=1) > 0
+    ids = np.sort(rows["id"])
+    if (ids[1:] == ids[:-1]).any() or (ids[:1] < 1).any():
+        rows["id"] = np.arange(1, len(rows) + 1)
     images: list[ImageRecord] = []
-    next_annotation = 1
-    for position, item in enumerate(usable, start=1):
-        image, annotations = item.image, item.annotations
-        if not keep_annotations:
-            annotations = [replace(one, id=next_annotation + n) for n, one in enumerate(annotations)]
-            next_annotation += len(annotations)
+    start = 0
+    for position, (item, count) in enumerate(zip(usable, counts, strict=True), start=1):
+        image = item.image
         images.append(
             ImageRecord(
                 id=image.id if keep_images and image.id is not None else position,
@@ -202,15 +160,16 @@ def _index(draft: Draft, usable: list[_Usable], findings: Findings) -> DatasetIn
                 split=image.split or "train",
                 width=item.picture.info.width,
                 height=item.picture.info.height,
-                annotations=annotations,
+                annotations=Annotations(rows[start : start + count], draft.texts) if count else [],
             )
         )
+        start += count
     return DatasetIndex(draft.format, draft.categories, images)
 
 
-def _warn_of_empty_categories(index: DatasetIndex, findings: Findings) -> None:
-    counts = Counter(annotation.category_id for image in index.images for annotation in image.annotations)
+def _warn_of_empty_categories(index: DatasetIndex, rows: NDArray[np.void], findings: Findings) -> None:
+    used = set(np.unique(rows["category_id"]).tolist())
     for category in index.categories:
-        if not counts[category.id]:
+        if category.id not in used:
             message = f"Category {category.name!r} (id {category.id}) has no box that can be used."
             findings.warn("category_without_boxes", WHOLE, message)

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from detector.data.archive import Archive
-from detector.data.draft import Draft, DraftAnnotation, DraftImage
+from detector.data.columns import CROWD, Growing
+from detector.data.draft import DRAFT, NUMBERED, Draft, DraftImage
 from detector.data.findings import Findings
 from detector.data.members import Images, folder_split, split_named, suffix
 from detector.data.records import Category
@@ -20,10 +23,13 @@ from detector.text import is_plain, printable
 
 T = TypeVar("T")
 # Beyond this, ids would change in the doubles of JavaScript and of pycocotools.
-_Id = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+_LARGEST_ID = 2**53
+_Id = Annotated[int, msgspec.Meta(ge=-_LARGEST_ID, le=_LARGEST_ID)]
 
 _OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "stuff_", "image_info_")
 _LONGEST_NAME = 200
+_TOGETHER = 512  # annotations that are objects at a time
+_LEFT_OUT, _UNKNOWN = -1, -2  # in place of an image's place
 
 
 class _Image(msgspec.Struct):
@@ -33,7 +39,7 @@ class _Image(msgspec.Struct):
     height: float | None = None
 
 
-class _Annotation(msgspec.Struct):
+class _Annotation(msgspec.Struct, gc=False):
     image_id: _Id
     category_id: _Id
     bbox: tuple[float, float, float, float]  # x, y, width, height
@@ -51,19 +57,58 @@ class _Category(msgspec.Struct):
 
 class _Document(msgspec.Struct):
     images: list[_Image]
-    annotations: list[_Annotation]
+    annotations: list[msgspec.Raw]
     categories: list[_Category]
+
+
+_decode_annotations = msgspec.json.Decoder(list[_Annotation]).decode
 
 
 @dataclass
 class _Parts:
     """What could be read of a file: (index in the file, item) in order, and what could not."""
 
+    draft: Draft
     images: Iterable[tuple[int, _Image]]
-    annotations: Iterable[tuple[int, _Annotation]]
     categories: Iterable[tuple[int, _Category]]
-    found: int = 0  # annotations, the unreadable ones included
     unreadable_images: set[int] = field(default_factory=set)  # their ids, as far as they have one
+    found: int = 0  # annotations, the unreadable ones included
+    unreadable: list[tuple[int, Any]] = field(default_factory=list)  # annotations
+    rows: Growing = field(default_factory=lambda: Growing(DRAFT))  # `image` is the id of one, as written
+    # What is written of an annotation and fits in no row, by its index.
+    large_ids: dict[int, int] = field(default_factory=dict)
+    odd_areas: dict[int, float] = field(default_factory=dict)
+
+    def add(self, annotations: list[_Annotation]) -> None:
+        """The next annotations of the file."""
+        self.rows.extend(self._row(index, item) for index, item in enumerate(annotations, self.found))
+        self.found += len(annotations)
+
+    def add_readable(self, items: list[Any]) -> None:
+        """The same of such as may be anything."""
+        for index, item in enumerate(items, self.found):
+            try:
+                self.rows.extend([self._row(index, msgspec.convert(item, _Annotation))])
+            except (ValueError, OverflowError, RecursionError):
+                self.unreadable.append((index, item))
+        self.found += len(items)
+
+    def _row(self, index: int, item: _Annotation) -> tuple[Any, ...]:
+        x, y, width, height = item.bbox
+        id_, area, flags = 0, math.nan, CROWD if item.iscrowd else 0
+        if type(item.id) is int:
+            if abs(item.id) <= _LARGEST_ID:
+                id_, flags = item.id, flags | NUMBERED
+            else:
+                self.large_ids[index] = item.id
+        if item.area is not None:
+            if math.isfinite(item.area):
+                area = item.area
+            else:
+                self.odd_areas[index] = item.area
+        area, mask_flag, mask = self.draft.keep_mask(item.segmentation, area)
+        row = (id_, item.category_id, (x, y, x + width, y + height), area, flags | mask_flag, mask)
+        return item.image_id, index, row
 
 
 def recognised(archive: Archive) -> list[str]:
@@ -83,7 +128,7 @@ def read(archive: Archive, files: list[str], findings: Findings) -> Draft:
         except MemberCorrupt as error:
             findings.reject(error.code, name, error.reason)
             continue
-        parts = _parse(data, name, findings)
+        parts = _parse(data, name, draft, findings)
         del data  # it may be as large as all that was read from it
         if parts is not None:
             _add(draft, parts, name, images, findings)
@@ -100,28 +145,39 @@ def _speaks_of_images(archive: Archive, name: str) -> bool:
     return sum(key in data for key in (b'"images"', b'"annotations"', b'"categories"')) >= 2
 
 
-def _parse(data: bytes, name: str, findings: Findings) -> _Parts | None:
+def _parse(data: bytes, name: str, draft: Draft, findings: Findings) -> _Parts | None:
     """Typed and fast when the file is right; else item by item, so that each fault has its place."""
     try:
         document = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"), type=_Document)
+        parts = _Parts(draft, enumerate(document.images), enumerate(document.categories))
+        for portion in _portions(document.annotations):
+            text = b"[" + b",".join(portion) + b"]"
+            try:
+                parts.add(_decode_annotations(text))
+            except msgspec.ValidationError:
+                parts.add_readable(json.loads(text))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        return _parse_faulty(data, name, findings)
-    return _Parts(
-        enumerate(document.images),
-        _consumed(document.annotations),
-        enumerate(document.categories),
-        len(document.annotations),
-    )
+        return _parse_faulty(data, name, draft, findings)
+    _report_unreadable(parts, name, findings)
+    return parts
 
 
-def _consumed(items: list[T]) -> Iterator[tuple[int, T]]:
-    """As `enumerate`, each forgotten once it has been given: millions need not be in memory twice."""
+def _report_unreadable(parts: _Parts, name: str, findings: Findings) -> None:
+    for index, item in parts.unreadable:
+        where = f"{name}#/annotations/{index}"
+        if _convert(item, _Annotation, where, findings) is not None:
+            findings.drop("wrong_type", f"{where}/segmentation", "The segmentation is nested too deeply.")
+
+
+def _portions(items: list[T]) -> Iterator[list[T]]:
+    """In order, each forgotten once it has been given: millions need not be in memory twice."""
     items.reverse()
-    for index in range(len(items)):
-        yield index, items.pop()
+    while items:
+        yield items[: -_TOGETHER - 1 : -1]
+        del items[-_TOGETHER:]
 
 
-def _parse_faulty(data: bytes, name: str, findings: Findings) -> _Parts | None:
+def _parse_faulty(data: bytes, name: str, draft: Draft, findings: Findings) -> _Parts | None:
     not_json: list[str] = []
 
     def foreign_constant(token: str) -> float:
@@ -150,9 +206,8 @@ def _parse_faulty(data: bytes, name: str, findings: Findings) -> _Parts | None:
         findings.reject("wrong_type", f"{name}#", "The file is not a JSON object.")
         return None
     images: list[tuple[int, _Image]] = []
-    annotations: list[tuple[int, _Annotation]] = []
     categories: list[tuple[int, _Category]] = []
-    parts = _Parts(images, annotations, categories)
+    parts = _Parts(draft, images, categories)
     lists: dict[str, list[Any]] = {}
     for key in ("images", "annotations", "categories"):
         if isinstance(document.get(key), list):
@@ -164,7 +219,6 @@ def _parse_faulty(data: bytes, name: str, findings: Findings) -> _Parts | None:
             findings.reject(code, f"{name}#/{key}", f"'{key}' {state}.")
     if len(lists) < 3:
         return None
-    parts.found = len(lists["annotations"])
     for index, item in enumerate(lists["categories"]):
         category = _convert(item, _Category, f"{name}#/categories/{index}", findings, always=True)
         if category is not None:
@@ -175,10 +229,8 @@ def _parse_faulty(data: bytes, name: str, findings: Findings) -> _Parts | None:
             images.append((index, image))
         elif isinstance(item, dict) and isinstance(item.get("id"), int):
             parts.unreadable_images.add(item["id"])
-    for index, item in enumerate(lists["annotations"]):
-        annotation = _convert(item, _Annotation, f"{name}#/annotations/{index}", findings)
-        if annotation is not None:
-            annotations.append((index, annotation))
+    parts.add_readable(lists["annotations"])
+    _report_unreadable(parts, name, findings)
     return parts
 
 
@@ -208,53 +260,53 @@ def _add(draft: Draft, parts: _Parts, name: str, images: Images, findings: Findi
     draft.found += parts.found
     known = _add_categories(draft, parts, name, findings)
     split = split_named(posixpath.basename(name)) or folder_split(name)
-    by_id = _add_images(draft, parts, name, split, images, findings)
-    seen: set[int] = set()
-    for index, item in parts.annotations:
-        if type(item.id) is int:
-            if item.id in seen:
-                findings.warn(
-                    "duplicate_annotation_id",
-                    f"{name}#/annotations/{index}/id",
-                    f"Annotation id {item.id} is used twice.",
-                )
-            seen.add(item.id)
-        if item.category_id not in known:
+    places = _add_images(draft, parts, name, split, images, findings)
+    rows = parts.rows.array()
+    unknown_category = ~np.isin(rows["annotation"]["category_id"], list(known))
+    written, rows["image"] = rows["image"].copy(), _looked_up(rows["image"], places)
+    used = (rows["image"] >= 0) & ~unknown_category
+    repeated = _repeated(rows)
+    faulty = unknown_category | (rows["image"] == _UNKNOWN) | repeated
+    faulty |= np.isin(rows["position"], [*parts.large_ids, *parts.odd_areas])
+    large: set[int] = set()
+    for row in np.flatnonzero(faulty).tolist():
+        index = int(rows["position"][row])
+        where = f"{name}#/annotations/{index}"
+        id_ = parts.large_ids.get(index, int(rows["annotation"]["id"][row]))
+        if repeated[row] or id_ in large:
+            findings.warn("duplicate_annotation_id", f"{where}/id", f"Annotation id {id_} is used twice.")
+        if index in parts.large_ids:
+            large.add(id_)
+        if unknown_category[row]:
+            category_id = rows["annotation"]["category_id"][row]
             findings.reject(
-                "unknown_category",
-                f"{name}#/annotations/{index}/category_id",
-                f"There is no category with id {item.category_id}.",
+                "unknown_category", f"{where}/category_id", f"There is no category with id {category_id}."
             )
-        elif item.image_id in by_id:
-            image = by_id[item.image_id]
-            if image is not None:
-                image.annotations.append(_annotation(item, name, index, findings))
-        elif item.image_id not in parts.unreadable_images:
+        elif rows["image"][row] == _UNKNOWN:
             findings.reject(
-                "unknown_image",
-                f"{name}#/annotations/{index}/image_id",
-                f"There is no image with id {item.image_id}.",
+                "unknown_image", f"{where}/image_id", f"There is no image with id {written[row]}."
             )
+        elif used[row] and index in parts.odd_areas:
+            area = parts.odd_areas[index]
+            findings.warn("non_finite_area", f"{where}/area", f"The area is {area}; it is ignored.")
+    draft.rows.append(rows if used.all() else rows[used])
 
 
-def _annotation(item: _Annotation, name: str, index: int, findings: Findings) -> DraftAnnotation:
-    x, y, width, height = item.bbox
-    area = item.area
-    if area is not None and not math.isfinite(area):
-        findings.warn(
-            "non_finite_area", f"{name}#/annotations/{index}/area", f"The area is {area}; it is ignored."
-        )
-        area = None
-    return DraftAnnotation(
-        item.category_id,
-        (x, y, x + width, y + height),
-        name,
-        index,
-        id=item.id if type(item.id) is int and abs(item.id) <= 2**53 else None,
-        area=area,
-        iscrowd=bool(item.iscrowd),
-        segmentation=item.segmentation,
-    )
+def _looked_up(ids: NDArray[np.int64], places: dict[int, int]) -> NDArray[np.int64]:
+    """The place of each id, _UNKNOWN where it has none."""
+    known = np.array(sorted(places), np.int64)
+    place_of = np.array([*(places[id_] for id_ in known.tolist()), _UNKNOWN], np.int64)
+    at = np.searchsorted(known, ids)
+    return place_of[np.where(np.append(known, 0)[at] == ids, at, -1)]
+
+
+def _repeated(rows: NDArray[np.void]) -> NDArray[np.bool_]:
+    """(M,) whether an earlier row has the same id."""
+    numbered = np.flatnonzero(rows["annotation"]["flags"] & NUMBERED)
+    repeated = np.zeros(len(rows), bool)
+    repeated[numbered] = True
+    repeated[numbered[np.unique(rows["annotation"]["id"][numbered], return_index=True)[1]]] = False
+    return repeated
 
 
 def _add_categories(draft: Draft, parts: _Parts, name: str, findings: Findings) -> set[int]:
@@ -296,21 +348,22 @@ def _add_categories(draft: Draft, parts: _Parts, name: str, findings: Findings) 
 
 def _add_images(
     draft: Draft, parts: _Parts, name: str, split: str | None, images: Images, findings: Findings
-) -> dict[int, DraftImage | None]:
-    """Images of this file by id; None for one whose file the archive does not have."""
-    by_id: dict[int, DraftImage | None] = {}
+) -> dict[int, int]:
+    """Places in the draft of this file's images by id; _LEFT_OUT for one that cannot be used."""
+    places: dict[int, int] = {}
     for index, item in parts.images:
         where = f"{name}#/images/{index}"
-        if item.id in by_id:
+        if item.id in places:
             findings.reject("duplicate_image_id", f"{where}/id", f"Image id {item.id} is used twice.")
             continue
         members = images.named(item.file_name, near=name, split=split)
-        by_id[item.id] = None
+        places[item.id] = _LEFT_OUT
         if len(members) == 1:
             declared = _declared(item)
-            image = DraftImage(members[0], split or folder_split(members[0]), where, item.id, declared)
-            by_id[item.id] = image
-            draft.images.append(image)
+            places[item.id] = len(draft.images)
+            draft.images.append(
+                DraftImage(members[0], split or folder_split(members[0]), where, name, item.id, declared)
+            )
         elif not members:
             findings.drop(
                 "image_missing",
@@ -324,7 +377,8 @@ def _add_images(
                 f"The archive has {len(members)} images that {printable(item.file_name)!r} may mean, such as "
                 f"{members[0]} and {members[1]}.",
             )
-    return by_id
+    unreadable = {id_: _LEFT_OUT for id_ in parts.unreadable_images if abs(id_) <= _LARGEST_ID}
+    return unreadable | places
 
 
 def _declared(item: _Image) -> tuple[int, int] | None:

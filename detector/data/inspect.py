@@ -13,14 +13,16 @@ Faults of the whole make the dataset invalid always: a broken zip or JSON, a cat
 not there, ids used twice, nothing to learn from. Warnings change nothing.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from detector.data import coco, voc, yolo
+import numpy as np
+
+from detector.data import catalogue, coco, voc, yolo
 from detector.data.archive import Archive, Limits, open_archive
 from detector.data.checks import check
+from detector.data.columns import CROWD
 from detector.data.draft import Draft
 from detector.data.findings import WHOLE, Findings, OnInvalid
 from detector.data.records import DatasetIndex, Report
@@ -114,31 +116,30 @@ def _summary(index: DatasetIndex | None, found: int, fixed: int) -> dict[str, An
 
     `fixed` of those used were put right; `negatives` are images without a box.
     """
-    splits: dict[str, dict[str, int]] = {}
-    boxes: Counter[int] = Counter()
-    shown_on: defaultdict[int, int] = defaultdict(int)
-    crowds = 0
-    images = index.images if index is not None else []
-    for image in images:
-        split = splits.setdefault(image.split, {"images": 0, "annotations": 0})
-        split["images"] += 1
-        split["annotations"] += len(image.annotations)
-        boxes.update(annotation.category_id for annotation in image.annotations)
-        crowds += sum(annotation.iscrowd for annotation in image.annotations)
-        for category_id in {annotation.category_id for annotation in image.annotations}:
-            shown_on[category_id] += 1
+    if index is None:
+        index = DatasetIndex("", [], [])
+    of = catalogue.of(index)
+    per_image = np.diff(of.starts)
+    boxes = np.bincount(of.classes, minlength=len(of.categories)).tolist()
+    splits = {
+        name: {
+            "images": int((of.image_splits == place).sum()),
+            "annotations": int(per_image[of.image_splits == place].sum()),
+        }
+        for place, name in enumerate(of.splits)
+    }
     return {
-        "images": len(images),
+        "images": len(index.images),
         "annotations": found,
-        "used": boxes.total(),
+        "used": len(of.ids),
         "fixed": fixed,
-        "dropped": found - boxes.total(),
-        "negatives": sum(not image.annotations for image in images),
-        "crowds": crowds,
+        "dropped": found - len(of.ids),
+        "negatives": int((per_image == 0).sum()),
+        "crowds": int((of.flags & CROWD > 0).sum()),
         "splits": {name: splits[name] for name in sorted(splits, key=_split_order)},
         "categories": [
-            {"id": item.id, "name": item.name, "annotations": boxes[item.id], "images": shown_on[item.id]}
-            for item in (index.categories if index is not None else [])
+            {"id": item.id, "name": item.name, "annotations": count, "images": images}
+            for item, count, images in zip(of.categories, boxes, of.shown_on.tolist(), strict=True)
         ],
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from detector.config import Augmentation
 from detector.data.batches import Key
+from detector.data.columns import learnable, rows_of
 from detector.data.materialise import read_pixels
 from detector.data.mixing import mosaic, paste
 from detector.data.records import Annotation, Category, ImageRecord
@@ -201,16 +203,17 @@ class Cache:
 
 def learned(image: ImageRecord) -> list[Annotation]:
     """The objects to learn from: crowds are left out, as everywhere in training, and boxes without area."""
-    return [a for a in image.annotations if not a.iscrowd and a.box[2] > a.box[0] and a.box[3] > a.box[1]]
+    return list(compress(image.annotations, learnable(rows_of(image.annotations))))
 
 
 def objects(image: ImageRecord, categories: Sequence[Category]) -> tuple[Tensor, Tensor]:
     """Boxes (N, 4) xyxy in the image's own pixels and labels (N,), the indexes of their categories, of the
     objects to learn from."""
     label = {category.id: k for k, category in enumerate(categories)}
-    kept = learned(image)
-    boxes = torch.tensor([a.box for a in kept], dtype=torch.float32).reshape(-1, 4)
-    return boxes, torch.tensor([label[a.category_id] for a in kept], dtype=torch.int64)
+    rows = rows_of(image.annotations)
+    rows = rows[learnable(rows)]
+    boxes = torch.from_numpy(rows["box"].astype(np.float32))
+    return boxes, torch.tensor([label[id_] for id_ in rows["category_id"].tolist()], dtype=torch.int64)
 
 
 def read_image(directory: Path, image: ImageRecord) -> Pixels:

@@ -17,11 +17,16 @@ def checked(segmentation: Any, width: int, height: int) -> Segmentation | None:
     """
     if segmentation is None or segmentation == []:
         return None
-    if isinstance(segmentation, list):
-        return [_polygon(item) for item in segmentation]
     if isinstance(segmentation, dict):
         return _run_lengths(segmentation, width, height)
-    raise ValueError("it is neither a list of polygons nor run lengths")
+    return polygons(segmentation)
+
+
+def polygons(segmentation: Any) -> list[list[float]]:
+    """Polygons [[x, y, x, y, …], …] of finite numbers. Raises ValueError with the reason when it is none."""
+    if not isinstance(segmentation, list):
+        raise ValueError("it is neither a list of polygons nor run lengths")
+    return [_polygon(item) for item in segmentation]
 
 
 def polygon_area(points: list[float]) -> float:

@@ -3,12 +3,14 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.data import index_file
 from detector.data.archive import open_archive
 from detector.data.records import DatasetIndex, ImageRecord
 from detector.errors import DatasetInvalid, ImageInvalid
@@ -38,7 +40,7 @@ def materialise(archive_path: Path, index: DatasetIndex, destination: Path) -> N
                         f"The archive has no member {image.file_name!r}, which the index lists."
                     )
                 image_path(staging, image).write_bytes(archive.read(image.file_name))
-        _write_synced(staging / "dataset.json", msgspec.json.encode(index))
+        _write_synced(staging / "dataset.json", index_file.parts(index))
         staging.chmod(0o755)
         _rename_unless_there(staging, destination)
     finally:
@@ -49,7 +51,7 @@ def load(destination: Path) -> DatasetIndex:
     """The index of a materialised dataset. Raises DatasetInvalid when there is none, or it cannot be read."""
     path = destination / "dataset.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=DatasetIndex)
+        return index_file.decode(path.read_bytes())
     except OSError as error:
         raise DatasetInvalid(f"There is no dataset at {destination}: {error.strerror}.") from error
     except msgspec.DecodeError as error:
@@ -79,9 +81,9 @@ def _is_complete(destination: Path) -> bool:
     return (destination / "dataset.json").is_file()
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, parts: Iterable[bytes]) -> None:
     with path.open("wb") as file:
-        file.write(data)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
 

@@ -4,6 +4,7 @@ Boxes are xyxy in absolute pixels of the upright image (EXIF orientation applied
 box covers `x2 - x1` by `y2 - y1` pixels.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -40,11 +41,11 @@ class ImageRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     split: str
     width: int
     height: int
-    annotations: list[Annotation] = []
+    annotations: Sequence[Annotation] = []  # of an index that was read: detector.data.columns.Annotations
 
 
 class DatasetIndex(msgspec.Struct, frozen=True):
-    """A validated dataset without its pixels; `index.json` of an inspection."""
+    """A validated dataset without its pixels; `index.json` of an inspection (detector.data.index_file)."""
 
     format: str  # coco | voc | yolo
     categories: list[Category]

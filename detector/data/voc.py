@@ -1,15 +1,17 @@
 """Read Pascal VOC: an XML file per image, beside it or apart, with ImageSets or split folders or neither."""
 
+import math
 import re
-from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
+import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
 from detector.data.archive import Archive
-from detector.data.draft import Draft, DraftAnnotation, DraftImage
+from detector.data.columns import DIFFICULT, OCCLUDED, TRUNCATED, Growing
+from detector.data.draft import DRAFT, Draft, DraftImage
 from detector.data.findings import Findings
 from detector.data.members import Images, folder_split, stem, suffix
 from detector.data.numbers import number
@@ -40,13 +42,14 @@ def read(archive: Archive, files: list[str], findings: Findings) -> Draft:
     images = Images(archive)
     listed = _image_sets(archive, files, findings)
     numbers: dict[str, int] = {}  # class names, numbered as they come
+    rows = Growing(DRAFT)
     left_out: list[str] = []
     for name in files:
         if listed and stem(name) not in listed:
             left_out.append(name)
             continue
         split = listed[stem(name)] if listed else folder_split(name)
-        _read_file(archive, name, split, images, numbers, draft, findings)
+        _read_file(archive, name, split, images, numbers, rows, draft, findings)
     if left_out:
         findings.warn(
             "not_in_image_sets",
@@ -55,6 +58,7 @@ def read(archive: Archive, files: list[str], findings: Findings) -> Draft:
         )
         for name in left_out:
             images.with_stem(stem(name), near=name)  # known, so not reported again as unused
+    draft.rows.append(rows.array())
     _number_by_name(draft, numbers)
     images.warn_of_unused(findings)
     return draft
@@ -104,6 +108,7 @@ def _read_file(
     split: str | None,
     images: Images,
     numbers: dict[str, int],
+    rows: Growing,
     draft: Draft,
     findings: Findings,
 ) -> None:
@@ -117,12 +122,14 @@ def _read_file(
     member = _image_of(name, _text(root, "filename"), split, images, findings)
     if member is None:
         return
-    image = DraftImage(member, split or folder_split(member), name, declared=_declared(root))
+    place = len(draft.images)
+    draft.images.append(
+        DraftImage(member, split or folder_split(member), name, name, declared=_declared(root))
+    )
     for item in objects:
-        annotation = _annotation(item, name, lines, numbers, findings)
-        if annotation is not None:
-            image.annotations.append(annotation)
-    draft.images.append(image)
+        row = _row(item, place, name, lines, numbers, findings)
+        if row is not None:
+            rows.extend([row])
 
 
 def _parse(archive: Archive, name: str, findings: Findings) -> tuple[Element, dict[Element, int]] | None:
@@ -204,9 +211,15 @@ def _image_of(name: str, called: str, split: str | None, images: Images, finding
     return None
 
 
-def _annotation(
-    item: Element, name: str, lines: dict[Element, int], numbers: dict[str, int], findings: Findings
-) -> DraftAnnotation | None:
+def _row(
+    item: Element,
+    place: int,
+    name: str,
+    lines: dict[Element, int],
+    numbers: dict[str, int],
+    findings: Findings,
+) -> tuple[Any, ...] | None:
+    """An object of the image at `place`, as `DRAFT` has it; its category is the number of its class."""
     line = lines[item]
     category = _text(item, "name")
     if not category or len(category) > _LONGEST_NAME or not is_plain(category):
@@ -231,29 +244,23 @@ def _annotation(
             )
             return None
         corners.append(value)
-    x1, y1, x2, y2 = corners
-    return DraftAnnotation(
-        numbers.setdefault(category, len(numbers)),
-        (x1, y1, x2, y2),
-        name,
-        lines[box],
-        difficult=_text(item, "difficult") == "1",
-        truncated=_text(item, "truncated") == "1",
-        occluded=_text(item, "occluded") == "1",
+    flags = (
+        DIFFICULT * (_text(item, "difficult") == "1")
+        | TRUNCATED * (_text(item, "truncated") == "1")
+        | OCCLUDED * (_text(item, "occluded") == "1")
     )
+    number_ = numbers.setdefault(category, len(numbers))
+    return place, lines[box], (0, number_, tuple(corners), math.nan, flags, 0)
 
 
 def _number_by_name(draft: Draft, numbers: dict[str, int]) -> None:
     """Classes in the order of their names, from 1: the order of the files does not matter."""
-    ids = {numbers[name]: position for position, name in enumerate(sorted(numbers), start=1)}
     draft.categories = [Category(position, name) for position, name in enumerate(sorted(numbers), start=1)]
-    for annotation in _annotations(draft):
-        annotation.category_id = ids[annotation.category_id]
-
-
-def _annotations(draft: Draft) -> Iterator[DraftAnnotation]:
-    for image in draft.images:
-        yield from image.annotations
+    ids = np.empty(len(numbers), np.int64)
+    for category in draft.categories:
+        ids[numbers[category.name]] = category.id
+    for rows in draft.rows:
+        rows["annotation"]["category_id"] = ids[rows["annotation"]["category_id"]]
 
 
 def _declared(root: Element) -> tuple[int, int] | None:

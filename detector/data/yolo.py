@@ -4,13 +4,14 @@ import math
 import posixpath
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
 from detector.data.archive import Archive
-from detector.data.draft import Draft, DraftAnnotation, DraftImage
+from detector.data.columns import Growing
+from detector.data.draft import DRAFT, Draft, DraftImage
 from detector.data.findings import Findings
-from detector.data.masks import polygon_area
 from detector.data.members import IMAGE_SUFFIXES, Images, folder_split, split_name, stem, suffix
 from detector.data.numbers import number
 from detector.data.records import Category
@@ -60,15 +61,16 @@ def read(archive: Archive, files: list[str], findings: Findings) -> Draft:
     split_of = _splits(archive, layout, images, findings)
     labels = _Labels(archive, source)
     negatives: list[str] = []
+    rows = Growing(DRAFT)
     for member, split in split_of.items():
         images.use([member])
-        image = DraftImage(member, split, member)
         label = labels.of(member)
         if label is None:
             negatives.append(member)
         else:
-            _read_labels(archive, label, layout.names, image, draft, findings)
-        draft.images.append(image)
+            _read_labels(archive, label, layout.names, rows, draft, findings)
+        draft.images.append(DraftImage(member, split, member, label or member))
+    draft.rows.append(rows.array())
     if negatives:
         findings.warn(
             "label_file_missing",
@@ -282,8 +284,9 @@ class _Labels:
 
 
 def _read_labels(
-    archive: Archive, name: str, names: dict[int, str], image: DraftImage, draft: Draft, findings: Findings
+    archive: Archive, name: str, names: dict[int, str], rows: Growing, draft: Draft, findings: Findings
 ) -> None:
+    """Of the draft's next image."""
     try:
         data = archive.read(name)
     except MemberCorrupt as error:
@@ -296,14 +299,15 @@ def _read_labels(
     for position, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if line.strip():
             draft.found += 1
-            annotation = _annotation(line, name, position, names, findings)
-            if annotation is not None:
-                image.annotations.append(annotation)
+            row = _row(line, name, position, names, draft, findings)
+            if row is not None:
+                rows.extend([row])
 
 
-def _annotation(
-    line: bytes, name: str, position: int, names: dict[int, str], findings: Findings
-) -> DraftAnnotation | None:
+def _row(
+    line: bytes, name: str, position: int, names: dict[int, str], draft: Draft, findings: Findings
+) -> tuple[Any, ...] | None:
+    """A line as `DRAFT` has it."""
     where = f"{name}:{position}"
     # Split as bytes: as text, what ASCII calls separators of files and records would be spaces, too.
     words = [word.decode("ascii", errors="replace") for word in line.split()]
@@ -319,15 +323,17 @@ def _annotation(
         findings.reject("unknown_category", where, message)
         return None
     numbers = [value for value in values if value is not None]
+    area, flags, mask = math.nan, 0, 0
     if len(numbers) == 4:
         x, y, width, height = numbers
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        return DraftAnnotation(category, box, name, position)
-    xs, ys = numbers[0::2], numbers[1::2]
-    box = (min(xs), min(ys), max(xs), max(ys))
-    if not all(map(math.isfinite, numbers)):  # min and max pass over a NaN, or do not, by its place
-        box = (math.nan,) * 4
-    return DraftAnnotation(category, box, name, position, area=polygon_area(numbers), segmentation=[numbers])
+    else:
+        xs, ys = numbers[0::2], numbers[1::2]
+        box = (min(xs), min(ys), max(xs), max(ys))
+        if not all(map(math.isfinite, numbers)):  # min and max pass over a NaN, or do not, by its place
+            box = (math.nan,) * 4
+        area, flags, mask = draft.keep_mask([numbers], area)
+    return len(draft.images), position, (0, category, box, area, flags, mask)
 
 
 def _fits(count: int) -> bool:

@@ -200,6 +200,55 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     assert codes[0] == "unknown_category"  # what makes it invalid comes first
 
 
+def test_among_thousands_the_few_faults_are_told_in_order_and_the_rest_is_used(tmp_path: Path) -> None:
+    def thousands(document: dict[str, Any]) -> None:
+        document["annotations"] = [
+            # Some 1,200 of each image, not one image's after another's; no two are alike.
+            {"id": k, "image_id": k % 3 + 1, "category_id": 1, "bbox": [k % 50, k / 100, 2, 2]}
+            for k in range(1, 3601)
+        ]
+        found = document["annotations"]
+        found[2900]["bbox"] = "none"
+        found[1500]["bbox"] = [1, 2, 0, 4]
+        found[3100] |= {"id": 5}
+        found[700]["category_id"] = 1.5
+        found[44]["image_id"] = found[41]["image_id"]
+        found[44]["bbox"] = found[41]["bbox"]
+
+    members = coco_members(train=3, val=1, edit=thousands)
+    index, report = inspected(tmp_path, members)
+    assert index is not None
+    assert [
+        (finding.code, finding.location.removeprefix(f"{TRAIN}#/annotations/")) for finding in report.findings
+    ] == [
+        ("wrong_type", "700/category_id"),
+        ("wrong_type", "2900/bbox"),
+        ("zero_size_box", "1500/bbox"),
+        ("duplicate_annotation_id", "3100/id"),
+        ("duplicate_annotation", "44/bbox"),
+    ]
+    assert report.summary["used"] == 3600 + 2 - 3
+    # Within its image every annotation is where the file has it.
+    assert [item.box[1] for item in index.images[1].annotations] == sorted(
+        item.box[1] for item in index.images[1].annotations
+    )
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63, 10**25, -(10**25)])
+def test_an_id_beyond_all_columns_is_told_when_it_is_used_twice(tmp_path: Path, number: int) -> None:
+    def twice(document: dict[str, Any]) -> None:
+        for place in (1, 4, 5):
+            document["annotations"][place]["id"] = number
+        document["annotations"][4]["id"] = number + 1
+
+    index, report = inspected(tmp_path, coco_members(edit=twice))
+    assert index is not None
+    finding = only(report, "duplicate_annotation_id")
+    assert finding.location == f"{TRAIN}#/annotations/5/id"
+    assert finding.message == f"Annotation id {number} is used twice."
+    assert [item.id for image in index.images for item in image.annotations] == list(range(1, 11))
+
+
 def test_fixing_swaps_corners_and_clips_to_the_image(tmp_path: Path) -> None:
     def two(document: dict[str, Any]) -> None:
         document["annotations"][0]["bbox"] = [24, 20, -20, -16]
@@ -353,6 +402,29 @@ def test_boxes_made_on_the_image_as_stored_are_turned_upright_when_fixing(tmp_pa
     assert image.annotations[0].box == (28.0, 4.0, 44.0, 24.0)
     assert image.annotations[0].segmentation == [[44, 4, 44, 24, 28, 24, 28, 4]]
     assert only(report, "exif_swapped").action is Action.FIXED
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "told"),
+    [
+        ([[1, 2, 3]], True),
+        ([[1, 2, 3, 4, 5, "6"]], True),
+        ([7], True),
+        ({"counts": [3072], "size": [48, 64]}, False),  # by columns of the image as stored
+    ],
+)
+def test_a_mask_that_cannot_be_turned_upright_is_left_out_and_its_box_is_turned(
+    tmp_path: Path, segmentation: object, told: bool
+) -> None:
+    members = rotated_members()
+    document = json.loads(members[TRAIN])
+    document["annotations"][0]["segmentation"] = segmentation
+    members[TRAIN] = json.dumps(document).encode()
+    index, report = inspected(tmp_path, members, on_invalid="fix")
+    assert index is not None
+    assert index.images[0].annotations[0].box == (28.0, 4.0, 44.0, 24.0)
+    assert index.images[0].annotations[0].segmentation is None
+    assert report.summary["findings"].get("invalid_segmentation", 0) == told
 
 
 def test_an_image_with_boxes_on_its_side_is_left_out_otherwise(tmp_path: Path) -> None:
