@@ -41,7 +41,7 @@ def training_ended(session: Session, job_id: str) -> Due | None:
     """The comparison whose last training this was, to be given a job that compares; or it is closed here:
     when it is being cancelled, or when too few seeds were trained in every arm."""
     row = _hold(session, _trains(job_id))
-    if row is None or row.outcome is not None:
+    if row is None or row.outcome is not None or row.job_id is not None:
         return None
     found = session.execute(
         select(ComparisonRun.arm, ComparisonRun.seed, Job.id, Job.status, Job.error)

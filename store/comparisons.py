@@ -284,6 +284,7 @@ def cancel(session: Session, project_id: str, comparison_id: str) -> RequestOutc
     for job in its_jobs:
         if job.status not in FINISHED:
             jobs.request(session, project_id, job.id, RequestedAction.CANCEL)
+    _settle(session, its_jobs)
     return RequestOutcome(_load(session, row.id), changed=True)
 
 
@@ -337,8 +338,9 @@ def retry(session: Session, project_id: str, comparison_id: str) -> RequestOutco
         raise ComparisonBeingCancelled
     again = [job for job in its_jobs if job.status in _AGAIN and job.kind is JobKind.TRAIN]
     again = again or [job for job in its_jobs if job.status in _AGAIN]
-    if not again and row.outcome is None:
-        return RequestOutcome(row, changed=False)  # all of it is under way
+    if not again and row.outcome is None:  # all of it is under way
+        _settle(session, its_jobs)
+        return RequestOutcome(_load(session, row.id), changed=False)
     if not again:
         raise ComparisonNotRetryable
     queued = [jobs.retry(session, project_id, job.id).job for job in again]
@@ -388,6 +390,12 @@ def _hold(session: Session, project_id: str, comparison_id: str) -> tuple[Compar
 def _lock_jobs(session: Session, condition: ColumnElement[bool]) -> list[Job]:
     statement = select(Job).where(condition).order_by(Job.id).with_for_update()
     return list(session.scalars(statement.execution_options(populate_existing=True)))
+
+
+def _settle(session: Session, its_jobs: Sequence[Job]) -> None:
+    """What the end of the last training should have done. Usually it has; a worker of the version before
+    knows nothing of comparisons."""
+    jobs.settle_comparison(session, its_jobs[0].id)
 
 
 def _load(session: Session, comparison_id: str) -> Comparison:

@@ -555,7 +555,7 @@ def succeed(session: Session, claim: Claim, *, status_reason: str | None = None)
         {"status_reason": status_reason},
     )
     if claim.kind is JobKind.TRAIN:
-        _settle_comparison(session, claim.job_id)
+        settle_comparison(session, claim.job_id)
 
 
 def fail(session: Session, claim: Claim, *, reason: str, error: Mapping[str, Any]) -> None:
@@ -831,7 +831,7 @@ def _end(
     if kind is JobKind.VALIDATE:
         _settle_validation(session, job_id, error)
     elif kind is JobKind.TRAIN:
-        _settle_comparison(session, job_id)
+        settle_comparison(session, job_id)
     elif kind is JobKind.COMPARE:
         comparison_ends.comparing_ended(session, job_id, status, error)
 
@@ -859,8 +859,8 @@ def _settle_validation(session: Session, job_id: str, error: dict[str, Any] | No
         fail_waiting(session, dataset_id, error)
 
 
-def _settle_comparison(session: Session, job_id: str) -> None:
-    """The last training of a comparison makes the job that compares them.
+def settle_comparison(session: Session, job_id: str) -> None:
+    """The last training of a comparison, which is held, makes the job that compares them.
 
     Whatever the project's quota: a training that ends is never refused. The dispatcher announces it at once,
     unless whoever has ended the training does.

@@ -369,6 +369,23 @@ def test_trainings_cancelled_one_by_one_are_a_cancelled_comparison(database: Dat
     assert (now, row.error) == (JobStatus.CANCELLED, None)
 
 
+@pytest.mark.parametrize(
+    ("verb", "then"),
+    [(comparisons.retry, JobStatus.RUNNING), (comparisons.cancel, JobStatus.CANCELLED)],
+)
+def test_one_whose_last_training_was_ended_by_the_version_before_is_put_right(
+    sqlite_database: Database, verb: Callable[..., RequestOutcome], then: JobStatus
+) -> None:
+    comparison, ids = asked(sqlite_database)
+    for one in ids[:-1]:
+        trained(sqlite_database, one)
+    change(sqlite_database, ids[-1], status=JobStatus.SUCCEEDED)
+    act(sqlite_database, verb, comparison)
+    assert status(sqlite_database, comparison) == then
+    assert compare_jobs(sqlite_database) == int(then is JobStatus.RUNNING)
+    assert not act(sqlite_database, verb, comparison).changed
+
+
 def test_an_invalid_dataset_fails_it(database: Database) -> None:
     dataset, validation = upload(database)
     comparison, _ = asked(database, dataset.id)
