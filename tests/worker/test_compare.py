@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from detector.compare import intervals
 from store import comparisons, jobs, models
 from store.clock import database_now
 from store.comparisons import NewArm
@@ -184,6 +185,10 @@ def test_what_is_missing_is_told(supervisor: Supervisor, shop: Workshop, ask: As
     reasons = [[run.get("failed") for run in arm["runs"]] for arm in report["arms"]]
     assert reasons == [[None, "out_of_memory", None, None, None], [None] * 4 + ["files_lost"]]
     assert report["verdict"] == {HOSTILE: "inconclusive"}
+
+
+def test_the_service_and_the_detector_ask_for_as_many_seeds() -> None:
+    assert comparisons.FEWEST_SEEDS == intervals.FEWEST_SEEDS
 
 
 def test_trainings_that_cannot_be_compared_say_why(
