@@ -22,6 +22,7 @@ DIAGNOSTIC_NAMES = {
     "low_score_high_iou": "share of low score and high IoU",
     "ap_ranked_by_iou": "AP, were boxes ranked by IoU",
     "headroom": "headroom: what that is above AP",
+    "lost_to_worse": "share of objects whose best box was suppressed by a worse one",
 }
 
 

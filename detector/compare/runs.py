@@ -30,8 +30,10 @@ DIAGNOSTICS = (
     "low_score_high_iou",
     "ap_ranked_by_iou",
     "headroom",
+    "lost_to_worse",
 )
-"""Numbers of a report's `consistency`."""
+"""Numbers of a report's `consistency`; and of the objects that some box covered before suppression, the share
+whose best-placed box gave way to a worse one."""
 _DRAWN = ("histogram", "score_edges", "iou_edges")
 SLICE_METRICS = ("AP", "AP50", "AP75", "AR100")
 CURVE_LEVELS = (0, 5, 8)
@@ -117,7 +119,7 @@ def measure(folder: Path, who: str, draws: Draws) -> Measured:
         resampled_classes=boxes.per_class,
         ap_by_iou=drawn.AP,
         precision=np.mean(precision or [np.zeros((10, len(RECALLS)))], axis=0)[list(CURVE_LEVELS)],
-        consistency=report["consistency"],
+        consistency=report["consistency"] | {"lost_to_worse": _lost_to_worse(report)},
         slices=report["slices"],
         reported_images=report["images"],
         manifest=_optional(artifacts / "manifest.json", who),
@@ -133,13 +135,20 @@ def _report(path: Path, who: str) -> dict[str, Any] | None:
         return None
     try:
         _ = [[one[name] for name in ("group", "name", "objects", *SLICE_METRICS)] for one in report["slices"]]
-        _ = [report["consistency"][name] for name in (*DIAGNOSTICS, "matched", *_DRAWN)]
+        _ = [report["consistency"][name] for name in (*DIAGNOSTICS[:-1], "matched", *_DRAWN)]
+        _lost_to_worse(report)
         _ = report["images"]
     except (KeyError, TypeError) as error:
         raise ComparisonInvalid(
             f"{who}: {path.name} is no report of this program: it has no {error}."
         ) from error
     return report
+
+
+def _lost_to_worse(report: dict[str, Any]) -> float | None:
+    """None where the report is not of a model, so that nothing is known of boxes before suppression."""
+    told = report["suppression"]
+    return told["lost_to_worse"] / told["with_candidate"] if told and told["with_candidate"] else None
 
 
 def _optional(path: Path, who: str) -> dict[str, Any] | None:

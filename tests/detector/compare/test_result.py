@@ -80,6 +80,19 @@ def test_slices_and_diagnostics_are_those_of_the_report(result: dict[str, Any]) 
     )
 
 
+def test_what_suppression_costs_is_of_the_report(tmp_path: Path) -> None:
+    path = write_comparison(tmp_path, {"plain": (8, 8, 8), "sharp": (3, 3, 3)})
+    assert compared(path)["arms"][0]["consistency"]["lost_to_worse"]["mean"] is None
+    for folder in tmp_path.glob("*/[123]"):
+        found = json.loads((folder / "detections.json").read_text())
+        report = full_report(truth(), found, candidates=found)
+        report["suppression"] |= {"with_candidate": 40, "lost_to_worse": 3 * int(folder.name)}
+        (folder / "report.json").write_text(json.dumps(report))
+    result = compared(path)
+    assert result["arms"][0]["consistency"]["lost_to_worse"]["mean"] == pytest.approx(6 / 40)
+    assert result["differences"][0]["consistency"]["lost_to_worse"]["mean"] == 0
+
+
 def test_several_claims_are_each_made_at_a_higher_confidence(result: dict[str, Any]) -> None:
     assert result["claims"] == 2
     for one in result["differences"]:
