@@ -68,8 +68,8 @@ def _section(one: Section) -> str:
         words = " ".join(one.after)
         caption = f"<figcaption>{escape(words)}</figcaption>" if words else ""
         parts.append(
-            f'<figure aria-label="{escape(one.heading)}"><div class="chart" data-figure="{escape(one.figure)}">'
-            f"</div>{caption}</figure>\n"
+            f'<figure aria-label="{escape(one.heading)}">'
+            f'<div class="chart" data-figure="{escape(one.figure)}"></div>{caption}</figure>\n'
         )
     return "".join([*parts, "</section>\n"])
 
