@@ -29,7 +29,7 @@ ROW = np.dtype(
     ],
     align=True,
 )
-_TOGETHER = 1024  # rows that are made an array at a time: few calls, and few objects that wait for them
+_TOGETHER = 1024  # rows that are put into an array at a time: few calls, and few objects that wait for them
 
 _read_mask = msgspec.json.Decoder(Segmentation).decode
 
@@ -52,23 +52,31 @@ class Texts:
 
 
 class Growing:
-    """Rows of a type as they come."""
+    """Rows of a type as they come, in one array that is made longer where it is."""
 
     def __init__(self, dtype: np.dtype[np.void]) -> None:
-        self._done = [np.empty(0, dtype)]
+        self._rows = np.empty(0, dtype)
+        self._count = 0
         self._waiting: list[tuple[Any, ...]] = []
 
     def extend(self, rows: Iterable[tuple[Any, ...]]) -> None:
         self._waiting += rows
         if len(self._waiting) >= _TOGETHER:
-            self._done.append(np.array(self._waiting, self._done[0].dtype))
-            self._waiting = []
+            self._take()
 
     def array(self) -> NDArray[np.void]:
-        """All of them, in order."""
-        self._done = [np.concatenate([*self._done, np.array(self._waiting, self._done[0].dtype)])]
+        """All of them, in order; there can be no more."""
+        self._take()
+        self._rows.resize(self._count, refcheck=False)
+        return self._rows
+
+    def _take(self) -> None:
+        start, self._count = self._count, self._count + len(self._waiting)
+        if self._count > len(self._rows):
+            # What is not yet written to is no memory yet.
+            self._rows.resize(self._count * 3 // 2, refcheck=False)
+        self._rows[start : self._count] = self._waiting
         self._waiting = []
-        return self._done[0]
 
 
 class Annotations(Sequence[Annotation]):
