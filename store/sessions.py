@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -169,8 +170,15 @@ def new_engine(url: URL, **options: Any) -> Engine:
     return create_engine(url, json_serializer=to_json, hide_parameters=True, **options)
 
 
+class _WithoutNul(StrDumperUnknown):
+    """A NUL, which PostgreSQL refuses, becomes U+FFFD: no row has it in its name, and none is found."""
+
+    def dump(self, obj: str) -> Any:
+        return super().dump(obj.replace("\0", "\ufffd"))
+
+
 def _postgresql_engine(url: URL) -> Engine:
-    return new_engine(
+    engine = new_engine(
         postgresql_driver(url),
         pool_pre_ping=True,
         pool_size=5,
@@ -178,6 +186,12 @@ def _postgresql_engine(url: URL) -> Engine:
         pool_timeout=10,
         connect_args=POSTGRESQL_ARGUMENTS,
     )
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _: ConnectionPoolEntry) -> None:
+        connection.adapters.register_dumper(str, _WithoutNul)
+
+    return engine
 
 
 def postgresql_driver(url: URL) -> URL:

@@ -155,6 +155,11 @@ class TestPostgreSQL:
             killer.execute(text("SELECT pg_terminate_backend(:own)"), {"own": own})
         other.dispose()
 
+    def test_a_nul_out_of_a_request_is_no_error(self, database: Database) -> None:
+        found = database.run(lambda s: s.scalar(text("SELECT CAST(:told AS text)"), {"told": "a\0b"}))
+        assert found == "a\ufffdb"
+        database.dispose()
+
     def test_a_connection_lost_before_the_commit_is_tried_again(
         self, database: Database, migrated_postgresql: str
     ) -> None:

@@ -717,7 +717,7 @@ def test_the_trainer_is_not_handed_the_passwords_of_the_service(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HARMONICDET_DATABASE_URL", "postgresql://user:secret@host/name")
+    monkeypatch.setenv("HARMONICDET_DATABASE_URL", "postgresql://user:zaunkoenig7351@host/name")
     monkeypatch.setenv("HARMONICDET_SECRETS_DIR", "/run/secrets")
     for name in (
         "DATABASE_PASSWORD",
@@ -726,14 +726,15 @@ def test_the_trainer_is_not_handed_the_passwords_of_the_service(
         "S3_SECRET_ACCESS_KEY",
         "SECRET",
     ):
-        monkeypatch.setenv(f"HARMONICDET_{name}", "secret")
+        monkeypatch.setenv(f"HARMONICDET_{name}", "zaunkoenig7351")
     mark = tmp_path / "mark"
     job_id = submit(steps=1000, pace=0.05, mark=str(mark))
     with in_background(lambda: supervisor.work(job_id)):
         running(job_id)
         environment = Path(f"/proc/{last_process(mark)}/environ").read_bytes()
         stopping.set()
-    assert b"secret" not in environment
+    assert b"zaunkoenig7351" not in environment
+    assert b"SECRETS_DIR" not in environment
     assert b"PYTHONUNBUFFERED" in environment
 
 
