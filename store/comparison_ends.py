@@ -8,7 +8,7 @@ that the first has ended.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session
 
 from store import webhooks
@@ -63,6 +63,11 @@ def training_ended(session: Session, job_id: str) -> Due | None:
     else:
         _close(session, row, JobStatus.FAILED, _too_few(row, seeds, lost))
     return None
+
+
+def is_compared(session: Session, job_id: str) -> bool:
+    """Whether this is a training of a comparison."""
+    return bool(session.scalar(select(exists().where(ComparisonRun.job_id == job_id))))
 
 
 def compared_by(session: Session, comparison_id: str, job_id: str) -> None:

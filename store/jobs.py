@@ -600,8 +600,8 @@ def request(session: Session, project_id: str, job_id: str, action: RequestedAct
 
     At once where no worker has it; else its worker hears of it with the next heartbeat. Asking again changes
     nothing. Raises `JobNotFound`, `JobAlreadyFinished`, `JobBeingCancelled`, `JobNotStarted` (a stop before
-    the first checkpoint), `ActionNotPossible` (all but trainings can only be cancelled), `QuotaExceeded` (a
-    stop of a paused job queues it).
+    the first checkpoint), `ActionNotPossible` (all but trainings can only be cancelled, and those of a
+    comparison are not stopped early), `QuotaExceeded` (a stop of a paused job queues it).
     """
     if action is RequestedAction.STOP:
         quotas.hold_queue(session, project_id)
@@ -619,6 +619,8 @@ def request(session: Session, project_id: str, job_id: str, action: RequestedAct
         raise JobBeingCancelled
     if action is not RequestedAction.CANCEL and job.kind is not JobKind.TRAIN:
         raise ActionNotPossible
+    if action is RequestedAction.STOP and comparison_ends.is_compared(session, job_id):
+        raise ActionNotPossible("What is compared is trained to its end, as the others are; or cancel it.")
     if job.status is JobStatus.RUNNING:
         _transition(session, job_id, f"job.{action}_requested", {}, requested_action=action)
     elif action is RequestedAction.CANCEL:

@@ -122,12 +122,9 @@ def test_one_request_queues_a_training_for_every_arm_and_seed(
                 json={"kind": "train", "dataset_id": ready["id"], "config": job["spec"]["config"]},
             ).json()["resolved_config"] == (resolved)
     assert client.get(f"{PATH}/{found['id']}").json() == found
-
-
-def test_seeds_may_be_named_and_the_baseline_too(client: TestClient, ready: dict[str, Any]) -> None:
-    found = made(ask(client, ready["id"], seeds=[9, 0, 4294967295], baseline="ours"))
-    assert (found["seeds"], found["baseline"]) == ([9, 0, 4294967295], "ours")
-    assert [run["seed"] for run in found["arms"][0]["runs"]] == [9, 0, 4294967295]
+    named = made(ask(client, ready["id"], seeds=[9, 0, 4294967295], baseline="ours"))
+    assert (named["seeds"], named["baseline"]) == ([9, 0, 4294967295], "ours")
+    assert [run["seed"] for run in named["arms"][0]["runs"]] == [9, 0, 4294967295]
 
 
 def test_the_same_request_is_the_same_comparison_with_a_key_only(
@@ -215,11 +212,14 @@ def test_an_arm_measured_on_other_images_is_refused(client: TestClient, dataset:
 
 
 def test_a_deep_config_is_refused(client: TestClient, ready: dict[str, Any]) -> None:
-    for depth, status, code in ((9, 422, "validation_failed"), (500, 422, "validation_failed")):
+    for depth in (9, 500, 2500):
         config = '{"a":' * depth + "1" + "}" * depth
         text = json.dumps(body(ready["id"])).replace('{"loss": "baseline"}', config)
         answer = client.post(PATH, content=text, headers={"Content-Type": "application/json"})
-        assert problem(answer, status, code)["errors"][0]["code"] == "too_deep"
+        if depth < 1000:
+            assert problem(answer, 422, "validation_failed")["errors"][0]["code"] == "too_deep"
+        else:  # Python's parser gives up
+            problem(answer, 400, "body_malformed")
 
 
 def test_what_it_needs_must_be_there(
@@ -312,15 +312,15 @@ def test_what_it_needs_is_kept_while_it_goes_on(
     problem(client.post(f"{PATH}/{comparison['id']}/retry"), 404, "dataset_not_found")
 
 
-def test_a_poll_costs_a_304(client: TestClient, comparison: dict[str, Any]) -> None:
+def test_a_poll_costs_a_304_and_lists_are_filtered(
+    client: TestClient, ready: dict[str, Any], comparison: dict[str, Any]
+) -> None:
     path = f"{PATH}/{comparison['id']}"
     etag = client.get(path).headers["etag"]
     assert client.get(path, headers={"If-None-Match": etag}).status_code == 304
     client.post(f"{path}/pause")
     assert client.get(path, headers={"If-None-Match": etag}).status_code == 200
 
-
-def test_the_list_is_filtered(client: TestClient, ready: dict[str, Any], comparison: dict[str, Any]) -> None:
     other = made(ask(client, ready["id"], metadata={"who": "us"}))
     assert [one["id"] for one in client.get(f"{PATH}?metadata[who]=us").json()["data"]] == [other["id"]]
     assert client.get(f"{PATH}?dataset_id=ds_no").json()["data"] == []
@@ -360,9 +360,7 @@ def test_the_report_comes_as_it_is_asked_for(client: TestClient, finished: str) 
         headers = {"Accept": accept, "If-None-Match": answer.headers["etag"]}
         assert client.get(f"{finished}/report{query}", headers=headers).status_code == 304
     problem(client.get(f"{finished}/report", headers={"Accept": "image/png"}), 406, "not_acceptable")
-
-
-def test_the_page_may_run_its_own_scripts_and_nothing_else(client: TestClient, finished: str) -> None:
+    # The page may run its own scripts, and nothing else.
     answer = client.get(f"{finished}/report?format=html")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'sha256-")
@@ -370,9 +368,6 @@ def test_the_page_may_run_its_own_scripts_and_nothing_else(client: TestClient, f
     hashes = [base64.b64encode(hashlib.sha256(one).digest()).decode() for one in (b"draw()", b'{"a": 1}')]
     assert sorted(script.split()) == sorted(f"'sha256-{one}'" for one in hashes)
     assert answer.headers["x-content-type-options"] == "nosniff"
-
-
-def test_figures_are_had_one_by_one(client: TestClient, finished: str) -> None:
     answer = client.get(f"{finished}/figures/pr")
     assert answer.json() == FIGURE
     again = client.get(f"{finished}/figures/pr", headers={"If-None-Match": answer.headers["etag"]})

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from store import comparisons, datasets, jobs, models, quotas, webhooks
 from store.comparisons import NewArm, RequestOutcome
 from store.errors import (
+    ActionNotPossible,
     ComparisonAlreadyFinished,
     ComparisonBeingCancelled,
     ComparisonNotFound,
@@ -197,14 +198,14 @@ def test_trainings_that_end_at_once_make_one_job(database: Database) -> None:
     assert comparing(database, comparison).status is JobStatus.QUEUED
 
 
-def test_a_failed_training_costs_its_seed(database: Database) -> None:
-    comparison, ids = asked(database, seeds=[1, 2, 3, 4])
-    fails(database, ids[2])
+def test_a_failed_training_costs_its_seed(sqlite_database: Database) -> None:
+    comparison, ids = asked(sqlite_database, seeds=[1, 2, 3, 4])
+    fails(sqlite_database, ids[2])
     for one in set(ids) - {ids[2]}:
-        trained(database, one)
-    assert comparing(database, comparison).status is JobStatus.QUEUED
-    compared(database, comparison)
-    assert status(database, comparison) == JobStatus.SUCCEEDED
+        trained(sqlite_database, one)
+    assert comparing(sqlite_database, comparison).status is JobStatus.QUEUED
+    compared(sqlite_database, comparison)
+    assert status(sqlite_database, comparison) == JobStatus.SUCCEEDED
 
 
 def test_too_few_seeds_fail_it_with_the_reasons_and_a_retry_goes_on(database: Database) -> None:
@@ -279,22 +280,22 @@ def test_a_training_that_is_taken_up_again_is_compared_by_another_job(database: 
     assert (compare_jobs(database), status(database, comparison)) == (2, JobStatus.SUCCEEDED)
 
 
-def test_what_was_found_stays_until_the_next_time(database: Database) -> None:
-    comparison, ids = asked(database, seeds=[1, 2, 3, 4])
-    fails(database, ids[0])
+def test_what_was_found_stays_until_the_next_time(sqlite_database: Database) -> None:
+    comparison, ids = asked(sqlite_database, seeds=[1, 2, 3, 4])
+    fails(sqlite_database, ids[0])
     for one in ids[1:]:
-        trained(database, one)
-    compared(database, comparison, FILE, replace(FILE, name="comparison.md"))
-    old = comparing(database, comparison)
-    act(database, comparisons.retry, comparison)
-    change(database, old.id, status=JobStatus.FAILED)
+        trained(sqlite_database, one)
+    compared(sqlite_database, comparison, FILE, replace(FILE, name="comparison.md"))
+    old = comparing(sqlite_database, comparison)
+    act(sqlite_database, comparisons.retry, comparison)
+    change(sqlite_database, old.id, status=JobStatus.FAILED)
     with pytest.raises(ComparisonNotFound):  # another one compares now
-        do(database, jobs.retry, DEFAULT_PROJECT, old.id)
-    do(database, jobs.request, DEFAULT_PROJECT, ids[0], RequestedAction.CANCEL)
-    with database.read() as session:
+        do(sqlite_database, jobs.retry, DEFAULT_PROJECT, old.id)
+    do(sqlite_database, jobs.request, DEFAULT_PROJECT, ids[0], RequestedAction.CANCEL)
+    with sqlite_database.read() as session:
         assert comparisons.file(session, DEFAULT_PROJECT, comparison, FILE.name).blob == FILE.blob
-    compared(database, comparison, replace(FILE, blob="sha256/dd/dd"))
-    with database.read() as session:
+    compared(sqlite_database, comparison, replace(FILE, blob="sha256/dd/dd"))
+    with sqlite_database.read() as session:
         assert comparisons.file(session, DEFAULT_PROJECT, comparison, FILE.name).blob == "sha256/dd/dd"
         with pytest.raises(ComparisonNotReady):
             comparisons.file(session, DEFAULT_PROJECT, comparison, "comparison.md")
@@ -316,6 +317,8 @@ def test_pause_and_resume_are_of_all_trainings(database: Database) -> None:
     assert status(database, comparison) == JobStatus.RUNNING
     with pytest.raises(ComparisonNotPaused):
         act(database, comparisons.resume, comparison)
+    with pytest.raises(ActionNotPossible, match="to its end"):
+        do(database, jobs.request, DEFAULT_PROJECT, ids[1], RequestedAction.STOP)
     for one in ids[1:]:
         trained(database, one)
     with pytest.raises(ComparisonNotPausable):
@@ -353,19 +356,19 @@ def test_a_cancel_ends_every_job_and_nothing_is_compared(database: Database) -> 
     assert status(database, comparison) == JobStatus.CANCELLED
 
 
-def test_what_was_cancelled_before_it_began_has_ended(database: Database) -> None:
-    comparison, _ = asked(database)
-    act(database, comparisons.pause, comparison)
-    assert status(database, comparison) == JobStatus.PAUSED
-    act(database, comparisons.cancel, comparison)
-    assert status(database, comparison) == JobStatus.CANCELLED
+def test_what_was_cancelled_before_it_began_has_ended(sqlite_database: Database) -> None:
+    comparison, _ = asked(sqlite_database)
+    act(sqlite_database, comparisons.pause, comparison)
+    assert status(sqlite_database, comparison) == JobStatus.PAUSED
+    act(sqlite_database, comparisons.cancel, comparison)
+    assert status(sqlite_database, comparison) == JobStatus.CANCELLED
 
 
-def test_trainings_cancelled_one_by_one_are_a_cancelled_comparison(database: Database) -> None:
-    comparison, ids = asked(database)
+def test_trainings_cancelled_one_by_one_are_a_cancelled_comparison(sqlite_database: Database) -> None:
+    comparison, ids = asked(sqlite_database)
     for one in ids:
-        do(database, jobs.request, DEFAULT_PROJECT, one, RequestedAction.CANCEL)
-    row, now, _ = read(database, comparison)
+        do(sqlite_database, jobs.request, DEFAULT_PROJECT, one, RequestedAction.CANCEL)
+    row, now, _ = read(sqlite_database, comparison)
     assert (now, row.error) == (JobStatus.CANCELLED, None)
 
 
@@ -386,64 +389,64 @@ def test_one_whose_last_training_was_ended_by_the_version_before_is_put_right(
     assert not act(sqlite_database, verb, comparison).changed
 
 
-def test_an_invalid_dataset_fails_it(database: Database) -> None:
-    dataset, validation = upload(database)
-    comparison, _ = asked(database, dataset.id)
+def test_an_invalid_dataset_fails_it(sqlite_database: Database) -> None:
+    dataset, validation = upload(sqlite_database)
+    comparison, _ = asked(sqlite_database, dataset.id)
     do(
-        database,
+        sqlite_database,
         datasets.mark_invalid,
-        take(database, validation.id),
+        take(sqlite_database, validation.id),
         format=None,
         summary=None,
         findings=[],
         error=PROBLEM | {"code": "dataset_invalid"},
     )
-    row, now, _ = read(database, comparison)
+    row, now, _ = read(sqlite_database, comparison)
     assert now == JobStatus.FAILED
     assert row.error is not None
     assert {one["code"] for one in row.error["errors"]} == {"dataset_invalid"}
 
 
-def test_lost_workers_cost_attempts_only(database: Database) -> None:
-    comparison, ids = asked(database)
+def test_lost_workers_cost_attempts_only(sqlite_database: Database) -> None:
+    comparison, ids = asked(sqlite_database)
     for one in ids:
-        take(database, one)
-        end_lease(database, one)
-    assert sorted(do(database, jobs.reap)) == ids
+        take(sqlite_database, one)
+        end_lease(sqlite_database, one)
+    assert sorted(do(sqlite_database, jobs.reap)) == ids
     for one in ids:
-        make_due(database, one)
-        trained(database, one)
-    made = comparing(database, comparison).id
-    old = take(database, made)
-    end_lease(database, made)
-    do(database, jobs.reap)
-    assert status(database, comparison) == JobStatus.RUNNING
-    make_due(database, made)
-    compared(database, comparison)
+        make_due(sqlite_database, one)
+        trained(sqlite_database, one)
+    made = comparing(sqlite_database, comparison).id
+    old = take(sqlite_database, made)
+    end_lease(sqlite_database, made)
+    do(sqlite_database, jobs.reap)
+    assert status(sqlite_database, comparison) == JobStatus.RUNNING
+    make_due(sqlite_database, made)
+    compared(sqlite_database, comparison)
     with pytest.raises(Fenced):
-        do(database, comparisons.finish, old, result={}, files=[])
-    assert read(database, comparison)[0].result == RESULT
+        do(sqlite_database, comparisons.finish, old, result={}, files=[])
+    assert read(sqlite_database, comparison)[0].result == RESULT
 
 
-def test_what_it_needs_stays_until_it_has_ended(database: Database) -> None:
-    comparison, ids = asked(database)
-    model = trained(database, ids[0])
-    dataset = str(read(database, comparison)[0].dataset_id)
+def test_what_it_needs_stays_until_it_has_ended(sqlite_database: Database) -> None:
+    comparison, ids = asked(sqlite_database)
+    model = trained(sqlite_database, ids[0])
+    dataset = str(read(sqlite_database, comparison)[0].dataset_id)
     with pytest.raises(ComparisonUsesModel):
-        do(database, models.delete, DEFAULT_PROJECT, model)
+        do(sqlite_database, models.delete, DEFAULT_PROJECT, model)
     for one in ids[1:]:
-        trained(database, one)
+        trained(sqlite_database, one)
     with pytest.raises(DatasetInUse):
-        do(database, datasets.delete, DEFAULT_PROJECT, dataset)
-    compared(database, comparison)
-    do(database, models.delete, DEFAULT_PROJECT, model)
-    do(database, datasets.delete, DEFAULT_PROJECT, dataset)
-    row, now, runs = read(database, comparison)
+        do(sqlite_database, datasets.delete, DEFAULT_PROJECT, dataset)
+    compared(sqlite_database, comparison)
+    do(sqlite_database, models.delete, DEFAULT_PROJECT, model)
+    do(sqlite_database, datasets.delete, DEFAULT_PROJECT, dataset)
+    row, now, runs = read(sqlite_database, comparison)
     assert (now, row.dataset_id, runs[0].model_id) == (JobStatus.SUCCEEDED, None, None)
-    do(database, comparisons.delete, DEFAULT_PROJECT, comparison)
-    with database.read() as session, pytest.raises(ComparisonNotFound):
+    do(sqlite_database, comparisons.delete, DEFAULT_PROJECT, comparison)
+    with sqlite_database.read() as session, pytest.raises(ComparisonNotFound):
         comparisons.get(session, DEFAULT_PROJECT, comparison)
-    assert job(database, ids[0]).status is JobStatus.SUCCEEDED
+    assert job(sqlite_database, ids[0]).status is JobStatus.SUCCEEDED
 
 
 def test_a_comparison_is_queued_as_a_whole_or_not_at_all(database: Database) -> None:
@@ -465,19 +468,19 @@ def test_a_comparison_is_queued_as_a_whole_or_not_at_all(database: Database) -> 
         do(database, quotas.limit, DEFAULT_PROJECT, max_queued_jobs=0)
 
 
-def test_the_job_that_compares_is_made_over_a_full_quota(database: Database) -> None:
-    dataset = ready_dataset(database).id
-    comparison, ids = asked(database, dataset)
+def test_the_job_that_compares_is_made_over_a_full_quota(sqlite_database: Database) -> None:
+    dataset = ready_dataset(sqlite_database).id
+    comparison, ids = asked(sqlite_database, dataset)
     for one in ids[:-1]:
-        trained(database, one)
-    claim = take(database, ids[-1])
-    asked(database, dataset)
-    do(database, quotas.limit, DEFAULT_PROJECT, max_queued_jobs=1)
+        trained(sqlite_database, one)
+    claim = take(sqlite_database, ids[-1])
+    asked(sqlite_database, dataset)
+    do(sqlite_database, quotas.limit, DEFAULT_PROJECT, max_queued_jobs=1)
     try:
-        do(database, models.finish_training, claim, model=WHOLE)
-        assert comparing(database, comparison).status is JobStatus.QUEUED
+        do(sqlite_database, models.finish_training, claim, model=WHOLE)
+        assert comparing(sqlite_database, comparison).status is JobStatus.QUEUED
     finally:
-        do(database, quotas.limit, DEFAULT_PROJECT, max_queued_jobs=0)
+        do(sqlite_database, quotas.limit, DEFAULT_PROJECT, max_queued_jobs=0)
 
 
 def test_its_files_count_towards_the_bytes_of_the_project(database: Database) -> None:
@@ -490,24 +493,24 @@ def test_its_files_count_towards_the_bytes_of_the_project(database: Database) ->
     assert (after.comparisons - before.comparisons, after.total - before.total) == (FILE.bytes, FILE.bytes)
 
 
-def test_webhooks_are_told_of_its_end(database: Database) -> None:
+def test_webhooks_are_told_of_its_end(sqlite_database: Database) -> None:
     hook = do(
-        database,
+        sqlite_database,
         webhooks.create,
         project_id=DEFAULT_PROJECT,
         url="https://example.org/hook",
         events=["comparison.*"],
     ).id
-    comparison, ids = asked(database, name="losses")
+    comparison, ids = asked(sqlite_database, name="losses")
     for one in ids:
-        fails(database, one)
-    act(database, comparisons.retry, comparison)
+        fails(sqlite_database, one)
+    act(sqlite_database, comparisons.retry, comparison)
     for one in ids:
-        trained(database, one)
-    compared(database, comparison)
-    with database.read() as session:
+        trained(sqlite_database, one)
+    compared(sqlite_database, comparison)
+    with sqlite_database.read() as session:
         sent = session.scalars(select(WebhookDelivery).where(WebhookDelivery.webhook_id == hook)).all()
-    do(database, webhooks.delete, DEFAULT_PROJECT, hook)
+    do(sqlite_database, webhooks.delete, DEFAULT_PROJECT, hook)
     assert sorted(one.type for one in sent) == ["comparison.failed", "comparison.succeeded"]
     (told,) = [one.body for one in sent if one.type == "comparison.succeeded"]
     assert '"verdict":{"ours":"better"}' in told

@@ -98,7 +98,7 @@ def train(run: Path, config: dict[str, Any], resume: Path | None, *, stop: bool)
     time.sleep(fake.get("slow_finish", 0.0))
     files = {name: f"{name} after {steps} steps".encode() for name in ("model.onnx", "model.json")}
     if "blur" in fake:
-        files |= _measured(config["seed"], fake["blur"])
+        files |= measured(config["seed"], fake["blur"])
     artifacts = []
     for name, data in files.items():
         (run / "artifacts" / name).write_bytes(data)
@@ -132,7 +132,7 @@ def train(run: Path, config: dict[str, Any], resume: Path | None, *, stop: bool)
     return EXIT_COMPLETE
 
 
-def _measured(seed: int, blur: float) -> dict[str, bytes]:
+def measured(seed: int, blur: float) -> dict[str, bytes]:
     """What a model found on 30 images, what was there, and what its training began with."""
     from tests.detector.compare.builders import detections, truth
 
