@@ -58,7 +58,6 @@ class Compare(Kind):
         if one.status is not JobStatus.SUCCEEDED:
             return told | {"failed": one.status_reason or str(one.status)}
         folder = Path("runs") / str(one.arm) / str(one.seed)  # names of arms are no names of files
-        (run / folder).mkdir(parents=True)
         try:
             for row in _artifacts(shop, claim, one):
                 shop.blobs.fetch(row.blob, run / folder / row.name, row.sha256)

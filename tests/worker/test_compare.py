@@ -17,6 +17,7 @@ from detector.compare import intervals
 from store import comparisons, jobs, models
 from store.clock import database_now
 from store.comparisons import NewArm
+from store.errors import BlobsUnavailable
 from store.models import NewArtifact
 from store.tables import DEFAULT_PROJECT, Comparison, Job, JobStatus
 from tests.detector.compare.builders import detections, truth
@@ -171,7 +172,9 @@ def trained(shop: Workshop, run: comparisons.Run, **files: Any) -> None:
     shop.database.run(lambda session: models.finish_training(session, claim, model=model))
 
 
-def test_what_is_missing_is_told(supervisor: Supervisor, shop: Workshop, ask: Ask, row: Row) -> None:
+def test_what_is_missing_is_told(
+    supervisor: Supervisor, shop: Workshop, ask: Ask, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
     comparison = ask(seeds=5)
     _, runs = read(shop, comparison)
     for run in runs[:-1]:
@@ -181,10 +184,19 @@ def test_what_is_missing_is_told(supervisor: Supervisor, shop: Workshop, ask: As
             there = detections(truth(), run.seed, 8.0)
             trained(shop, run, ground_truth=truth(), detections=there)
     trained(shop, runs[-1], ground_truth=truth())
+    fetch, away = shop.blobs.fetch, ["the object store"]
+
+    def fetch_(key: str, destination: Path, sha256: str) -> None:
+        if "/2/" in str(destination) and away:  # in the middle of it, once
+            raise BlobsUnavailable(away.pop())
+        fetch(key, destination, sha256)
+
+    monkeypatch.setattr(shop.blobs, "fetch", fetch_)
     supervisor.work_off("evaluate")
     done, _ = read(shop, comparison)
     assert done.outcome is JobStatus.SUCCEEDED, row(str(done.job_id)).log_tail
     report = found(shop, comparison)
+    assert not away
     assert report["seeds"] == [1, 3, 4]
     reasons = [[run.get("failed") for run in arm["runs"]] for arm in report["arms"]]
     assert reasons == [[None, "out_of_memory", None, None, None], [None] * 4 + ["files_lost"]]
