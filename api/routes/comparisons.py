@@ -370,7 +370,8 @@ def _asked(
 
 def _hint(services: Services, queued: Iterable[tuple[str, str]]) -> None:
     for job_id, queue in queued:
-        services.hints.send(job_id, queue)
+        if not services.hints.send(job_id, queue):
+            return  # the broker is away: whoever finds it back announces them
 
 
 def _json(database: Database, project: str, comparison_id: str) -> bytes:
