@@ -21,9 +21,9 @@ def caveats(specification: Specification, measured: Runs, seeds: Sequence[int]) 
         said.append(
             f"There are only {some.truth.images} images to measure on: intervals over images are too narrow."
         )
-    if some.reported_images < some.truth.images:
+    if some.report.images < some.truth.images:
         said.append(
-            f"Slices and consistency are of {some.reported_images} of the {some.truth.images} images, "
+            f"Slices and consistency are of {some.report.images} of the {some.truth.images} images, "
             "COCO's numbers of all."
         )
     together = paired(specification, measured, seeds)
@@ -39,7 +39,7 @@ def caveats(specification: Specification, measured: Runs, seeds: Sequence[int]) 
             )
     said += _same_detections(specification, measured, seeds)
     for name in ("device", "precision", "processes", "versions", "dataset_sha256"):
-        told = {repr((one.manifest or {}).get(name)) for one in measured.values() if one.manifest is not None}
+        told = {repr(getattr(one.manifest, name)) for one in measured.values() if one.manifest is not None}
         if len(told) > 1:
             said.append(f"The trainings differ in {name.removesuffix('_sha256')}, beside what the arms say.")
     return said

@@ -177,7 +177,9 @@ def _ap_over_iou(arms: Mapping[str, Sequence[Measured]], colours: Mapping[str, s
 def _score_against_iou(arms: Mapping[str, Sequence[Measured]], colours: Mapping[str, str]) -> Figure:
     """For each arm the share of its matched detections in each cell, and the mean IoU over the score."""
     data: list[dict[str, Any]] = []
-    columns = min(len(arms), 2)
+    # Scores that are no probabilities may have other cells in every run: such cannot be added up.
+    arms = {name: runs for name, runs in arms.items() if len({_cells(one) for one in runs}) == 1}
+    columns = max(min(len(arms), 2), 1)
     lines = -(-len(arms) // columns)
     layout: dict[str, Any] = {
         "height": 360 * lines + 60,
@@ -187,8 +189,9 @@ def _score_against_iou(arms: Mapping[str, Sequence[Measured]], colours: Mapping[
     }
     most = 0.0
     for place, (name, runs) in enumerate(arms.items()):
-        counts = np.sum([np.array(one.consistency["histogram"], np.float64) for one in runs], axis=0)
-        scores, ious = (_middles(runs[0].consistency[key]) for key in ("score_edges", "iou_edges"))
+        told = [one.report.consistency for one in runs]
+        counts = np.sum([np.array(one.histogram, np.float64) for one in told], axis=0)
+        scores, ious = _middles(told[0].score_edges), _middles(told[0].iou_edges)
         shares = counts / max(counts.sum(), 1.0)
         most = max(most, float(shares.max()))
         row, column = divmod(place, columns)
@@ -261,8 +264,8 @@ def _loss_curves(arms: Mapping[str, Sequence[Measured]], colours: Mapping[str, s
     data = []
     for name, runs in arms.items():
         rows = [row for one in runs for row in one.history]
-        losses = [(row["epoch"], row["metrics"].get("loss")) for row in rows if row["split"] == "train"]
-        measured = [(row["epoch"], row["metrics"].get("AP")) for row in rows if row["split"] != "train"]
+        losses = [(row.epoch, row.metrics.get("loss")) for row in rows if row.split == "train"]
+        measured = [(row.epoch, row.metrics.get("AP")) for row in rows if row.split != "train"]
         for pairs, panel, scale in ((losses, "", 1), (measured, "2", _POINTS)):
             known = np.array([pair for pair in pairs if pair[1] is not None], np.float64).reshape(-1, 2)
             epochs, values = _thinned(known, cells=100) if panel == "" else _by_epoch(known)
@@ -325,6 +328,10 @@ def _means(
     some = many > 0
     first, second = (np.bincount(cell, points[:, k])[some] / many[some] for k in range(2))
     return first, second
+
+
+def _cells(one: Measured) -> tuple[float, ...]:
+    return (*one.report.consistency.score_edges, *one.report.consistency.iou_edges)
 
 
 def _middles(edges: Sequence[float]) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from detector.compare.runs import Measured
 from detector.compare.specification import Run, Specification
+from detector.compare.told import Manifest
 
 Runs = Mapping[tuple[str, int], Measured]
 """By arm and seed."""
@@ -42,11 +43,11 @@ def paired(specification: Specification, measured: Runs, seeds: Sequence[int]) -
     null where a manifest is missing."""
     hashes: list[dict[str, Any]] = []
     for seed in seeds:
-        manifests = {one.name: measured[one.name, seed].manifest or {} for one in specification.arms}
+        manifests = {one.name: measured[one.name, seed].manifest or Manifest() for one in specification.arms}
         hashes.append(
             {"seed": seed}
             | {
-                name: {arm: manifest.get(key) for arm, manifest in manifests.items()}
+                name: {arm: getattr(manifest, key) for arm, manifest in manifests.items()}
                 for name, key in (
                     ("data_order", "data_order_sha256"),
                     ("initial_weights", "initial_state_sha256"),

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +15,9 @@ from detector.compare.figures import figures
 from detector.compare.intervals import FEWEST_SEEDS, Interval, Intervals
 from detector.compare.pairing import Runs, common_seeds, left_out, paired
 from detector.compare.resampling import Draws
-from detector.compare.runs import DIAGNOSTICS, SLICE_METRICS, Measured, measure
+from detector.compare.runs import Measured, measure
 from detector.compare.specification import Arm, Run, Specification
+from detector.compare.told import DIAGNOSTICS, SLICE_METRICS, Manifest
 from detector.errors import ComparisonInvalid
 from detector.evaluate import evaluators
 
@@ -129,9 +131,18 @@ def _measured(
                 f"{_who(arm, run.seed)}: It was measured on other images or objects than {_who(*first)}.",
                 hint="Runs can be compared only where they were measured on the same ground truth.",
             )
+        if first is not None and _kinds(measured[first]) != _kinds(one):
+            raise ComparisonInvalid(
+                f"{_who(arm, run.seed)}: Its report is about other images or slices than that of"
+                f" {_who(*first)}."
+            )
         measured[arm, run.seed] = one
     tell(len(places), len(places))
     return measured
+
+
+def _kinds(one: Measured) -> tuple[int, list[tuple[str, str]]]:
+    return one.report.images, [(part.group, part.name) for part in one.report.slices]
 
 
 def _who(arm: str, seed: int) -> str:
@@ -171,11 +182,16 @@ def _arm(arm: Arm, measured: Runs, seeds: Sequence[int]) -> dict[str, Any]:
             for size in ("small", "medium", "large")
         },
         "per_slice": [
-            {name: one[name] for name in ("group", "name", "objects")}
-            | {name: _summary([run.slices[k][name] for run in used]) for name in SLICE_METRICS}
-            for k, one in enumerate(some.slices)
+            {"group": one.group, "name": one.name, "objects": one.objects}
+            | {
+                name: _summary([getattr(run.report.slices[k], name) for run in used])
+                for name in SLICE_METRICS
+            }
+            for k, one in enumerate(some.report.slices)
         ],
-        "consistency": {name: _summary([run.consistency[name] for run in used]) for name in DIAGNOSTICS},
+        "consistency": {
+            name: _summary([getattr(run.report.consistency, name) for run in used]) for name in DIAGNOSTICS
+        },
     }
 
 
@@ -183,27 +199,15 @@ def _run(run: Run, measured: Measured | None, used: bool) -> dict[str, Any]:
     told = {"seed": run.seed, "job": run.job, "failed": run.failed, "used": used}
     if measured is None:
         return told
-    manifest = measured.manifest or {}
+    manifest, consistency = measured.manifest or Manifest(), measured.report.consistency
     return told | {
         "metrics": measured.metrics,
         "per_class": [asdict(one) for one in measured.per_class],
         "AP_by_iou": measured.ap_by_iou,
-        "consistency": {name: measured.consistency[name] for name in ("matched", *DIAGNOSTICS)},
+        "consistency": {name: getattr(consistency, name) for name in ("matched", *DIAGNOSTICS)},
         "detections": measured.detections,
         "detections_sha256": measured.detections_sha256,
-        "manifest": {
-            name: manifest.get(name)
-            for name in (
-                "data_order_sha256",
-                "initial_state_sha256",
-                "dataset_sha256",
-                "config_sha256",
-                "device",
-                "precision",
-                "processes",
-                "versions",
-            )
-        },
+        "manifest": msgspec.structs.asdict(manifest),
     }
 
 
@@ -270,12 +274,20 @@ def _difference(
             for k, one in enumerate(own[0].per_class)
         ],
         "per_slice": [
-            {name: one[name] for name in ("group", "name", "objects")}
-            | {"AP": told([run.slices[k]["AP"] for run in own], [run.slices[k]["AP"] for run in base], None)}
-            for k, one in enumerate(own[0].slices)
+            {"group": one.group, "name": one.name, "objects": one.objects}
+            | {
+                "AP": told(
+                    [run.report.slices[k].AP for run in own], [run.report.slices[k].AP for run in base], None
+                )
+            }
+            for k, one in enumerate(own[0].report.slices)
         ],
         "consistency": {
-            name: told([run.consistency[name] for run in own], [run.consistency[name] for run in base], None)
+            name: told(
+                [getattr(run.report.consistency, name) for run in own],
+                [getattr(run.report.consistency, name) for run in base],
+                None,
+            )
             for name in DIAGNOSTICS
         },
     }

@@ -2,40 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.compare.resampling import Draws, resample
+from detector.compare.told import Manifest, Report, Row, read_history, read_manifest, read_report, report_of
 from detector.errors import ComparisonInvalid, ResultsInvalid
 from detector.evaluate import coco, results
 from detector.evaluate.curves import curves
 from detector.evaluate.evaluation import RECALLS, Evaluation
 from detector.evaluate.report import full_report, has_masks
-from detector.events import EventReader, MetricEvent
 
 Floats = NDArray[np.float64]
 
-DIAGNOSTICS = (
-    "spearman",
-    "pearson",
-    "calibration_error",
-    "calibration_error_of_all",
-    "high_score_low_iou",
-    "low_score_high_iou",
-    "ap_ranked_by_iou",
-    "headroom",
-    "lost_to_worse",
-)
-"""Numbers of a report's `consistency`; and of the objects that some box covered before suppression, the share
-whose best-placed box gave way to a worse one."""
-_DRAWN = ("histogram", "score_edges", "iou_edges")
-SLICE_METRICS = ("AP", "AP50", "AP75", "AR100")
 CURVE_LEVELS = (0, 5, 8)
 """COCO's thresholds whose curves are kept: IoU 0.50, 0.75 and 0.90."""
 
@@ -66,13 +49,10 @@ class Measured:
     """(T,)"""
     precision: Floats
     """Over COCO's recalls, at the `CURVE_LEVELS` (3, 101): mean over the classes."""
-    consistency: dict[str, Any]
-    slices: list[dict[str, Any]]
-    reported_images: int
-    """How many images consistency and slices are about."""
-    manifest: dict[str, Any] | None
-    history: list[dict[str, Any]]
-    """Rows `{split, step, epoch, metrics}`."""
+    report: Report
+    """About `report.images` images, which may be fewer."""
+    manifest: Manifest | None
+    history: list[Row]
     detections: int
     detections_sha256: str
 
@@ -108,7 +88,11 @@ def measure(folder: Path, who: str, draws: Draws) -> Measured:
         resampled |= {f"segm_{name}": values for name, values in again.items()}
     drawn = curves(by_box, truth)
     precision = [one.precision for one in drawn.per_class if one.precision is not None]
-    report = _report(artifacts / "report.json", who) or full_report(truth, found)
+    try:
+        report = read_report(artifacts / "report.json") or report_of(full_report(truth, found))
+        manifest, history = read_manifest(artifacts / "manifest.json"), read_history(folder)
+    except ComparisonInvalid as error:
+        raise ComparisonInvalid(f"{who}: {error.message}") from error
     return Measured(
         truth=Truth(
             _hash_of_truth(truth, by_box), len(truth["images"]), int(by_box.objects.sum()), _classes(truth)
@@ -119,74 +103,12 @@ def measure(folder: Path, who: str, draws: Draws) -> Measured:
         resampled_classes=boxes.per_class,
         ap_by_iou=drawn.AP,
         precision=np.mean(precision or [np.zeros((10, len(RECALLS)))], axis=0)[list(CURVE_LEVELS)],
-        consistency=report["consistency"] | {"lost_to_worse": _lost_to_worse(report)},
-        slices=report["slices"],
-        reported_images=report["images"],
-        manifest=_optional(artifacts / "manifest.json", who),
-        history=list(_history(folder, who)),
+        report=report,
+        manifest=manifest,
+        history=history,
         detections=len(found),
         detections_sha256=_hash_of_detections(by_box),
     )
-
-
-def _report(path: Path, who: str) -> dict[str, Any] | None:
-    report = _optional(path, who)
-    if report is None:
-        return None
-    try:
-        _ = [[one[name] for name in ("group", "name", "objects", *SLICE_METRICS)] for one in report["slices"]]
-        _ = [report["consistency"][name] for name in (*DIAGNOSTICS[:-1], "matched", *_DRAWN)]
-        _lost_to_worse(report)
-        _ = report["images"]
-    except (KeyError, TypeError) as error:
-        raise ComparisonInvalid(
-            f"{who}: {path.name} is no report of this program: it has no {error}."
-        ) from error
-    return report
-
-
-def _lost_to_worse(report: dict[str, Any]) -> float | None:
-    """None where the report is not of a model, so that nothing is known of boxes before suppression."""
-    told = report["suppression"]
-    return told["lost_to_worse"] / told["with_candidate"] if told and told["with_candidate"] else None
-
-
-def _optional(path: Path, who: str) -> dict[str, Any] | None:
-    """The object in a file; None without the file."""
-    if not path.exists():
-        return None
-    try:
-        value = results.read(path)
-    except ResultsInvalid as error:
-        raise ComparisonInvalid(f"{who}: {error.message}") from error
-    if not isinstance(value, dict):
-        raise ComparisonInvalid(f"{who}: {path.name} is no JSON object.")
-    return value
-
-
-class _Row(msgspec.Struct):
-    split: str
-    step: int
-    epoch: float
-    metrics: dict[str, float | None]
-
-
-def _history(folder: Path, who: str) -> Iterator[dict[str, Any]]:
-    """What the training told of losses and evaluations; of a step that was taken again, the last."""
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    try:
-        if (folder / "metrics.jsonl").exists():
-            lines = (folder / "metrics.jsonl").read_bytes().splitlines()
-            told = [msgspec.json.decode(line, type=_Row) for line in lines if line.strip()]
-        else:
-            events = (one for one in EventReader(folder).read() if isinstance(one, MetricEvent))
-            told = [_Row(one.split, one.step, one.epoch, one.values) for one in events]
-    except (OSError, ValueError) as error:  # of msgspec and of pydantic
-        raise ComparisonInvalid(f"{who}: What the training told cannot be read: {error}.") from error
-    for row in told:
-        rows.pop((row.split, row.step), None)
-        rows[row.split, row.step] = msgspec.to_builtins(row)
-    return iter(rows.values())
 
 
 def _classes(truth: dict[str, Any]) -> list[dict[str, Any]]:

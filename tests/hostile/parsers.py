@@ -39,11 +39,14 @@ from api.routes.jobs import _event_number
 from api.schemas.datasets import DatasetCreate
 from api.uploads import is_json
 from detector import images, initial_weights, run_lengths
+from detector.compare import told
+from detector.compare.specification import read_specification
 from detector.config import TrainConfig
 from detector.data.archive import Limits, open_archive
 from detector.data.inspect import inspect
 from detector.data.refusals import ArchiveRefused
 from detector.errors import (
+    ComparisonInvalid,
     EvaluationTooLarge,
     ImageInvalid,
     InitialWeightsUnfit,
@@ -208,6 +211,19 @@ def _results(data: bytes) -> None:
         results.check(coco_document(["0.jpg", "1.jpg"]), results.read_detections(_file(data)))
 
 
+def _comparison(data: bytes) -> None:
+    with suppress(ComparisonInvalid):
+        read_specification(_file(data))
+
+
+def _training_told(data: bytes) -> None:
+    for read in (told.read_report, told.read_manifest):
+        with suppress(ComparisonInvalid):
+            read(_file(data))
+    with suppress(ValueError, RecursionError):
+        told.read_rows(data)
+
+
 def _run_lengths(data: bytes) -> None:
     with suppress(ValueError):
         assert sum(run_lengths.decompress(data.decode("latin-1"), 3072)) >= 0
@@ -365,6 +381,35 @@ PARSERS = (
         ("detector/evaluate/results.py",),
         (b'[{"image_id": 1, "category_id": 7, "bbox": [1, 2, 3, 4], "score": 0.5}]', b"[]"),
         _results,
+    ),
+    Parser(
+        "comparison",
+        ("detector/compare/specification.py",),
+        (
+            b'{"baseline": "a", "arms": [{"name": "a", "runs": [{"seed": 1, "folder": "1"}]},'
+            b' {"name": "b", "runs": [{"seed": 1, "failed": "no"}]}]}',
+        ),
+        _comparison,
+    ),
+    Parser(
+        "what a training told",
+        ("detector/compare/told.py",),
+        (
+            b'{"split": "train", "step": 1, "epoch": 0.5, "metrics": {"loss": 2}}\n',
+            b'{"data_order_sha256": "a", "device": {"type": "cpu"}, "processes": 1}',
+            json.dumps(
+                {
+                    "images": 1,
+                    "slices": [],
+                    "suppression": {"with_candidate": 1, "lost_to_worse": 0},
+                    "consistency": {
+                        **dict.fromkeys(told.DIAGNOSTICS),
+                        **{"matched": 0, "histogram": [[0]], "score_edges": [0, 1], "iou_edges": [0, 1]},
+                    },
+                }
+            ).encode(),
+        ),
+        _training_told,
     ),
     Parser("run lengths", ("detector/run_lengths.py",), (b"0d1P3", b"\x60\x60"), _run_lengths),
     Parser(

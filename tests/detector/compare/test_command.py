@@ -10,8 +10,9 @@ import pytest
 
 from detector.__main__ import main
 from detector.compare.result import head
+from detector.evaluate.report import full_report
 from detector.events import ErrorEvent, EventReader, NoticeEvent, PhaseEvent, ProgressEvent
-from tests.detector.compare.builders import changed, write_comparison
+from tests.detector.compare.builders import changed, truth, write_comparison
 
 ARMS = {"plain": (8.0, 8.0, 8.0), "sharp": (3.0, 3.0, 3.0)}
 
@@ -107,10 +108,15 @@ def test_a_comparison_that_cannot_be_is_refused(
             '{"images": [], "annotations": [], "categories": []}',
             "The ground truth has no image",
         ),
-        ("report.json", '{"images": 3}', "report.json is no report of this program: it has no 'slices'"),
-        ("report.json", "[]", "report.json is no JSON object"),
-        ("manifest.json", "{", "manifest.json is no JSON"),
-        ("metrics.jsonl", '{"split": "train"}', "What the training told cannot be read"),
+        (
+            "report.json",
+            '{"images": 3}',
+            "report.json is none of this program: Object missing required field",
+        ),
+        ("report.json", "[]", "report.json is none of this program: Expected `object`"),
+        ("manifest.json", "{", "manifest.json is none of this program"),
+        ("manifest.json", '{"data_order_sha256": []}', "Expected `str | null`, got `array`"),
+        ("metrics.jsonl", '{"split": "train"}', "metrics.jsonl cannot be read"),
     ],
 )
 def test_a_run_that_cannot_be_measured_is_named(tmp_path: Path, file: str, content: str, said: str) -> None:
@@ -131,6 +137,27 @@ def test_runs_on_different_ground_truth_are_refused(tmp_path: Path) -> None:
     code, folder = run(path)
     assert code == 1
     assert "arm 'sharp', seed 2: It was measured on other images or objects" in error(folder).message
+
+
+def test_reports_about_other_slices_are_refused(tmp_path: Path) -> None:
+    path = write_comparison(tmp_path, ARMS)
+    found = json.loads((tmp_path / "sharp/2/detections.json").read_text())
+    report = full_report(truth(), found)
+    report["slices"].pop()
+    (tmp_path / "sharp/2/report.json").write_text(json.dumps(report))
+    code, folder = run(path)
+    assert code == 1
+    assert error(folder).message.startswith("arm 'sharp', seed 2: Its report is about other images or slices")
+
+
+def test_a_histogram_must_fit_its_edges(tmp_path: Path) -> None:
+    path = write_comparison(tmp_path, ARMS)
+    report = full_report(truth(), [])
+    report["consistency"]["histogram"].pop()
+    (tmp_path / "plain/1/report.json").write_text(json.dumps(report))
+    code, folder = run(path)
+    assert code == 1
+    assert "histogram does not fit its edges" in error(folder).message
 
 
 def test_without_any_training_there_is_nothing_to_compare(tmp_path: Path) -> None:
