@@ -404,7 +404,10 @@ PARSERS = (
                     "suppression": {"with_candidate": 1, "lost_to_worse": 0},
                     "consistency": {
                         **dict.fromkeys(told.DIAGNOSTICS),
-                        **{"matched": 0, "histogram": [[0]], "score_edges": [0, 1], "iou_edges": [0, 1]},
+                        "matched": 0,
+                        "histogram": [[0]],
+                        "score_edges": [0, 1],
+                        "iou_edges": [0, 1],
                     },
                 }
             ).encode(),
