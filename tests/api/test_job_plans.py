@@ -20,6 +20,7 @@ from api import data_warnings, plans
 from api.services import Services
 from api.settings import Settings
 from detector.config import MaskRCNN
+from detector.data import index_file
 from detector.data.inspect import SplitOptions, inspect
 from detector.footprint import footprint
 from store import datasets, models
@@ -79,7 +80,7 @@ def uploaded(client: TestClient, services: Services, tmp_path: Path) -> Uploaded
             lambda s: datasets.mark_ready(
                 s,
                 claim,
-                index=services.blobs.put_bytes(msgspec.json.encode(index)).key,
+                index=services.blobs.put_bytes(index_file.encode(index)).key,
                 format=index.format,
                 summary=report.summary,
                 images=[
