@@ -257,13 +257,15 @@ def _located(message: str) -> tuple[str, str]:
 
 
 def _add(draft: Draft, parts: _Parts, name: str, images: Images, findings: Findings) -> None:
+    """Faults of references are looked for in all rows at once, and told of row by row."""
     draft.found += parts.found
     known = _add_categories(draft, parts, name, findings)
     split = split_named(posixpath.basename(name)) or folder_split(name)
     places = _add_images(draft, parts, name, split, images, findings)
     rows = parts.rows.array()
+    image_ids = rows["image"].copy()
+    rows["image"] = _looked_up(image_ids, places)
     unknown_category = ~np.isin(rows["annotation"]["category_id"], list(known))
-    written, rows["image"] = rows["image"].copy(), _looked_up(rows["image"], places)
     used = (rows["image"] >= 0) & ~unknown_category
     repeated = _repeated(rows)
     faulty = unknown_category | (rows["image"] == _UNKNOWN) | repeated
@@ -284,7 +286,7 @@ def _add(draft: Draft, parts: _Parts, name: str, images: Images, findings: Findi
             )
         elif rows["image"][row] == _UNKNOWN:
             findings.reject(
-                "unknown_image", f"{where}/image_id", f"There is no image with id {written[row]}."
+                "unknown_image", f"{where}/image_id", f"There is no image with id {image_ids[row]}."
             )
         elif used[row] and index in parts.odd_areas:
             area = parts.odd_areas[index]
