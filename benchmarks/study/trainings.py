@@ -68,8 +68,8 @@ class Trainer:
     def run(self, trainings: Sequence[Training]) -> list[State]:
         """In their order; raises KeyboardInterrupt when all that ran have ended."""
         with ThreadPoolExecutor(self.parallel) as threads:
-            waiting = [threads.submit(self._one, one) for one in trainings]
             try:
+                waiting = [threads.submit(self._one, one) for one in trainings]
                 return [one.result() for one in waiting]
             except KeyboardInterrupt:
                 self.stop()
@@ -138,7 +138,7 @@ def _add_cost(run: Path, seconds: float) -> None:
     """Wall-clock seconds, over all attempts."""
     path = run / "cost.json"
     before = json.loads(path.read_text())["seconds"] if path.exists() else 0.0
-    write_json(path, {"seconds": round(before + seconds, 1)})
+    write_json(path, {"seconds": round(before + seconds, 3)})
 
 
 def _lighten(run: Path) -> None:
