@@ -134,7 +134,7 @@ class RunningService:
     def job(self, job_id: str) -> dict[str, Any]:
         return self.get(f"/v1/jobs/{job_id}")
 
-    def ended(self, job_id: str, seconds: float = 90.0) -> dict[str, Any]:
+    def ended(self, job_id: str, seconds: float = 280.0) -> dict[str, Any]:
         """The job, once it is over."""
         over = ("succeeded", "failed", "cancelled")
         self.until(lambda: self.job(job_id)["status"] in over, seconds)
