@@ -24,6 +24,8 @@ pytestmark = pytest.mark.embedded  # it looks into the file of the database
 WORD = "zaunkoenig7351"
 # What a user has said about a thing of hers is kept there, and shown to her own project only.
 KEPT = {
+    ("comparison", "metadata"),
+    ("comparison", "name"),
     ("dataset", "name"),
     ("dataset", "metadata"),
     ("evaluation", "metadata"),
