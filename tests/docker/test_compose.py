@@ -74,6 +74,7 @@ SERVICES = {
         pids=64,
         secrets=_set("redis.acl"),
         tmpfs=_set("/tmp", "/data"),
+        grace="10s",
     ),
     "migrate": Expected(
         user="10001:10001",
@@ -162,6 +163,7 @@ SERVICES = {
             "./docker/monitoring/grafana/dashboards:/etc/grafana/dashboards:ro",
             "grafana:/var/lib/grafana",
         ),
+        grace="10s",
         profiles=("monitoring",),
         publishes="${GRAFANA_PUBLISH:-127.0.0.1:3000}:3000",
     ),
