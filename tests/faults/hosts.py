@@ -32,7 +32,7 @@ ENVIRONMENT = {
     "HARMONICDET_HEARTBEAT_SECONDS": str(HEARTBEAT),
     "HARMONICDET_LEASE_SECONDS": str(LEASE),
     "HARMONICDET_LEASE_MARGIN_SECONDS": str(MARGIN),
-    "FAULTS_PACE": "0.15",
+    "FAULTS_PACE": "0.4",  # so slow that jobs still wait when the host has come back for the second time
 }
 END_SECONDS = 600.0
 VICTIM = 0
@@ -108,17 +108,21 @@ def run(jobs: int, workers: int, seed: int) -> Outcome:
         begun = time.monotonic()
         for _ in range(jobs):
             load.submit(load.next())
+        open_ = "SELECT id, status FROM job WHERE kind = 'train' AND status IN ('queued', 'running')"
+        idle = []
         for how in Cut:
             outcome.cuts.append((how, _cut_off(deployment, network, how)))
-            deployment.until(lambda: _held(deployment), END_SECONDS)  # it is back, and at work
+            deployment.until(lambda: _held(deployment) or not deployment.ask(open_), END_SECONDS)
+            if _held(deployment) is None:
+                idle.append(f"after {how.value}")
             outcome.begun_after.append(_begun(deployment)[f"worker-{VICTIM + 1}"])
-        open_ = "SELECT id, status FROM job WHERE kind = 'train' AND status IN ('queued', 'running')"
         deadline = time.monotonic() + END_SECONDS
         while deployment.ask(open_) and time.monotonic() < deadline:
             time.sleep(0.2)
         outcome.seconds = time.monotonic() - begun
         outcome.findings = examine(deployment, load.orders, load.accepted)
         outcome.findings.check("as many jobs as were sent", _missing(deployment, jobs))
+        outcome.findings.check("who was cut off is at work again", idle)
         outcome.by_host = _begun(deployment)
         outcome.closest = closest(MarksFile(deployment.marks).read())
         outcome.left = deployment.stop()
