@@ -151,14 +151,15 @@ class S3Blobs:
         if isinstance(source, Path) and blob.bytes > ONE_REQUEST:
             self._send_in_parts(source, blob, condition)
             return
-        self._client.put_object(
-            Bucket=self._bucket,
-            Key=self._name(blob.key),
-            Body=source if isinstance(source, bytes) else source.read_bytes(),
-            ChecksumSHA256=base64.b64encode(bytes.fromhex(blob.sha256)).decode(),
-            Metadata=_told_of(blob),
-            **condition,
-        )
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as body:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._name(blob.key),
+                Body=body,
+                ChecksumSHA256=base64.b64encode(bytes.fromhex(blob.sha256)).decode(),
+                Metadata=_told_of(blob),
+                **condition,
+            )
 
     def _send_in_parts(self, path: Path, blob: Blob, condition: dict[str, Any]) -> None:
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._name(blob.key)}

@@ -370,7 +370,6 @@ def test_the_client_of_the_protocols_authors_uploads_and_resumes(server: Served,
     assert made.json()["archive"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-@pytest.mark.embedded  # to an object store go parts of 32 MiB, a few of them in memory
 def test_a_large_upload_takes_no_more_memory_than_a_small_one(settings: Settings) -> None:
     size = 48 << 20
     piece = b"z" * 65_536
