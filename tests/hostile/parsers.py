@@ -121,6 +121,7 @@ OWN = {
     "harmonicdet/demo.py": "answers of the user's own service",
     "worker/compare.py": "the result of a run directory",
     "worker/evaluate.py": "the result of a run directory",
+    "worker/search.py": "the result of a run directory",
     "worker/tracking.py": "what the worker itself tells its child",
     "worker/train.py": "the result of a run directory",
     "worker/validate.py": "the report of a run directory",

@@ -28,7 +28,8 @@ def search(trials: list[dict[str, Any]], **changes: Any) -> Specification:
 
 def quality(params: dict[str, Any]) -> float:
     """Best at a learning rate of 0.01; the rest hardly matters."""
-    return 1.0 - abs(math.log10(params["optimizer.lr"]) + 2.0) / 5.0 - 0.001 * params["optimizer.momentum"]
+    rate, momentum = float(params["optimizer.lr"]), float(params["optimizer.momentum"])
+    return 1.0 - abs(math.log10(rate) + 2.0) / 5.0 - 0.001 * momentum
 
 
 def searched(trials: int, **changes: Any) -> list[dict[str, Any]]:
@@ -75,7 +76,7 @@ def lost(state: str, seed: int) -> int:
     trials: list[dict[str, Any]] = []
     for _ in range(25):
         (one,) = suggest(search(trials, seed=seed))
-        rate = one.params["optimizer.lr"]
+        rate = float(str(one.params["optimizer.lr"]))
         value = 1.0 - abs(math.log10(rate) + 1.3) / 5.0
         ended = {"state": state} if rate > 0.1 else {"state": "complete", "value": value}
         trials.append({"params": one.params} | ended)
