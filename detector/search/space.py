@@ -12,19 +12,32 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
+    PlainValidator,
     StringConstraints,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from detector.strict import numbers_only
 
-Value = Annotated[StrictStr, StringConstraints(max_length=100)] | StrictBool | StrictInt | StrictFloat | None
 MOST_PARAMETERS = 20
 _LARGEST = 10**9
+_LONGEST = 100  # characters of a name
+
+
+def _value(value: object) -> object:
+    if isinstance(value, str) and len(value) <= _LONGEST:
+        return value
+    if value is None or (isinstance(value, int | float) and -_LARGEST <= value <= _LARGEST):
+        return value
+    raise PydanticCustomError("value_type", "must be a name, a number, a truth value or null")
+
+
+# One check for all kinds, so that what is none of them is told once, in its place.
+Value = Annotated[
+    str | bool | int | float | None,
+    PlainValidator(_value, json_schema_input_type=str | bool | int | float | None),
+]
 
 
 class _Range(BaseModel):

@@ -29,7 +29,9 @@ read: TypeAdapter[Any] = TypeAdapter(Space)
         ({"c": {"kind": "categorical", "choices": ["a"]}}, "at least 2"),
         ({"c": {"kind": "categorical", "choices": ["a", "a"]}}, "once"),
         ({"c": {"kind": "categorical", "choices": [1, True]}}, "once"),
-        ({"c": {"kind": "categorical", "choices": [{"kind": "a"}, 1]}}, "valid"),
+        ({"c": {"kind": "categorical", "choices": [{"kind": "a"}, 1]}}, "must be a name, a number"),
+        ({"c": {"kind": "categorical", "choices": [float("nan"), 1]}}, "must be a name, a number"),
+        ({"c": {"kind": "categorical", "choices": ["a" * 101, 1]}}, "must be a name, a number"),
         (
             {"loss": {"kind": "categorical", "choices": ["harmonic", "baseline"]}, "loss.alpha": RATE},
             "loss.alpha is a part of loss",
