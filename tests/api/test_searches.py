@@ -12,6 +12,7 @@ from store import jobs, searches
 from store.searches import NewTrial
 from store.tables import DEFAULT_PROJECT
 from tests.api.helpers import ABSENT, backbone, claimed, hints, problem, rejected, trained
+from tests.store.helpers import do
 
 PATH = "/v1/searches"
 RATE = {"kind": "float", "low": 0.001, "high": 0.1, "log": True}
@@ -229,12 +230,12 @@ def test_a_pruned_trial_is_told_from_a_cancelled_one(
     good, bad, unwanted = (claimed(services, one) for one in drawn(services, search, 0.01, 0.02, 0.03))
     for claim, ap in ((good, 0.4), (bad, 0.1)):
         rows = [("val", 5, 1.0, {"AP": ap})]
-        services.database.run(lambda s, claim=claim, rows=rows: jobs.record_metrics(s, claim, rows))
+        do(services.database, jobs.record_metrics, claim, rows)
         if claim is good:
             finished(services, good)
     assert client.post(f"/v1/jobs/{unwanted.job_id}/cancel").status_code == 202
     for claim in (bad, unwanted):
-        services.database.run(lambda s, claim=claim: jobs.cancel_now(s, claim))
+        do(services.database, jobs.cancel_now, claim)
     found = read(client, search)
     assert (found["progress"]["pruned"], found["progress"]["cancelled"]) == (1, 1)
     assert [one["status_reason"] for one in found["trials"]] == [None, "pruned", "user_cancelled"]
