@@ -112,6 +112,10 @@ ComparisonId = Annotated[
         pattern=f"^cmp_{_ID}", description="Id of a comparison.", examples=["cmp_01jz4n2c4e6g8j0m2p4r6t8v0x"]
     ),
 ]
+SearchId = Annotated[
+    str,
+    Path(pattern=f"^srch_{_ID}", description="Id of a search.", examples=["srch_01jz4p2c4e6g8j0m2p4r6t8v0x"]),
+]
 FigureName = Annotated[
     str,
     Path(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="Name of a figure.", examples=["score_against_iou"]),

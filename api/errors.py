@@ -36,6 +36,7 @@ from store.errors import (
     ModelNotFound,
     NotFound,
     RequestInProgress,
+    SearchNotFound,
     StorageFull,
     StorageQuotaExceeded,
     StoreError,
@@ -185,6 +186,7 @@ _ABSENT: dict[str, type[NotFound]] = {
     "evaluation_id": EvaluationNotFound,
     "comparison_id": ComparisonNotFound,
     "figure": ComparisonFigureNotFound,
+    "search_id": SearchNotFound,
     "key_id": KeyNotFound,
     "webhook_id": WebhookNotFound,
     "worker_id": WorkerNotFound,
@@ -381,6 +383,8 @@ def pointer(location: Sequence[int | str], body: object, *, tag: str | None = No
     here = body
     tag_skipped = False
     for part in location:
+        if part == "[key]" and not (isinstance(here, Mapping) and part in here):
+            continue  # the name before it is at fault itself
         is_tag = isinstance(part, str) and (
             (isinstance(here, Mapping) and here.get("kind") == part)
             or (isinstance(here, str) and here == part)

@@ -13,7 +13,7 @@ from api.access import KeyInvalid, KeyMissing, ScopeMissing
 from api.errors import MEDIA_TYPE, Invalid, phrase, status_of
 from api.idempotency import REPLAYED
 from api.rates import RateLimited
-from api.schemas import comparisons, datasets, evaluations, jobs, models, uploads
+from api.schemas import comparisons, datasets, evaluations, jobs, models, searches, uploads
 from api.schemas.common import Problem, Shape
 from store.errors import BlobsUnavailable, IdempotencyMismatch, RequestInProgress, Unavailable
 
@@ -45,6 +45,11 @@ TAGS = [
         "description": "Whether one way of training is better than another: the same trainings with several "
         "configs and seeds, and how sure their differences are.",
     },
+    {
+        "name": "searches",
+        "description": "Which hyper-parameters give the best detector: trainings one after another, each "
+        "drawn in the knowledge of those before it.",
+    },
     {"name": "predictions", "description": "Detections on images."},
     {
         "name": "webhooks",
@@ -60,6 +65,7 @@ _OWN_EXAMPLES = {
     ("create_job", "202"): jobs.NEW_EXAMPLE,
     ("create_evaluation", "202"): evaluations.NEW_EXAMPLE,
     ("create_comparison", "202"): comparisons.NEW_EXAMPLE,
+    ("create_search", "202"): searches.NEW_EXAMPLE,
     ("create_model", "201"): models.IMPORTED_EXAMPLE,
 }
 BINARY = {"type": "string", "format": "binary"}

@@ -1,6 +1,6 @@
-"""`python -m detector`: train, evaluate, compare, predict, export, inspect, synthesize; without the service.
+"""`python -m detector`: train, evaluate, compare, suggest, predict, export, inspect, synthesize.
 
-torch is imported only by the subcommands that need it.
+Needs nothing of the service; torch is imported only by the subcommands that need it.
 """
 
 import argparse
@@ -341,6 +341,13 @@ def _compare(options: argparse.Namespace) -> int:
     return EXIT_COMPLETE
 
 
+def _suggest(options: argparse.Namespace) -> int:
+    from detector.search.run import write_run
+
+    _say(json.dumps(write_run(options.search, options.run)))
+    return EXIT_COMPLETE
+
+
 def _predict(options: argparse.Namespace) -> int:
     from detector.draw import draw
     from detector.images import decode
@@ -634,6 +641,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--run", type=Path, required=True, help="directory for events and the report")
     _supervised(compare)
+
+    suggest = command("suggest", _suggest, "Say what a search for hyper-parameters should try next.")
+    suggest.add_argument(
+        "--search", type=Path, required=True, help="file that says what was tried (docs/search.md)"
+    )
+    suggest.add_argument("--run", type=Path, required=True, help="directory for events and the result")
+    _supervised(suggest)
 
     predict = command("predict", _predict, "Detect on an image.")
     predict.add_argument("--model", type=Path, required=True, help="artifacts directory of a training")

@@ -69,6 +69,12 @@ class ComparisonInvalid(DetectorError):
     code = "comparison_invalid"
 
 
+class SearchInvalid(DetectorError):
+    """The search cannot be used, or none of its values makes a config."""
+
+    code = "search_invalid"
+
+
 class WeightsUnavailable(DetectorError):
     """The initial weights cannot be had, for example without a network."""
 

@@ -22,6 +22,7 @@ from store.tables import (
     DatasetStatus,
     Job,
     JobKind,
+    Search,
 )
 
 FINDINGS_KEPT = 10_000
@@ -210,7 +211,7 @@ def file_names(session: Session, dataset_id: str) -> list[str]:
 def delete(session: Session, project_id: str, dataset_id: str) -> None:
     """Models trained on it keep working, jobs keep their history.
 
-    Raises `DatasetNotFound`, and `DatasetInUse` while a job that has not finished needs it.
+    Raises `DatasetNotFound`, and `DatasetInUse` while a job or a search that has not finished needs it.
     """
     # The lock keeps a new job from being made for it meanwhile.
     found = session.scalar(
@@ -220,6 +221,9 @@ def delete(session: Session, project_id: str, dataset_id: str) -> None:
         raise DatasetNotFound
     if session.scalar(select(exists().where(Job.dataset_id == dataset_id, Job.status.not_in(FINISHED)))):
         raise DatasetInUse
+    # A paused one may have no job at all.
+    if session.scalar(select(exists().where(Search.dataset_id == dataset_id, Search.outcome.is_(None)))):
+        raise DatasetInUse("A search that has not ended needs this dataset; cancel it first.")
     session.execute(delete_from(Dataset).where(Dataset.id == dataset_id))
 
 

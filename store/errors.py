@@ -103,6 +103,12 @@ class ComparisonNotFound(NotFound):
     code = "comparison_not_found"
 
 
+class SearchNotFound(NotFound):
+    """There is no such search."""
+
+    code = "search_not_found"
+
+
 class ComparisonFigureNotFound(NotFound):
     """This comparison has no figure of that name."""
 
@@ -236,6 +242,42 @@ class EvaluationNotReady(Conflict):
     """Only an evaluation whose job has succeeded has this."""
 
     code = "evaluation_not_ready"
+
+
+class SearchRunning(Conflict):
+    """This search has not ended; cancel it first."""
+
+    code = "search_running"
+
+
+class SearchAlreadyFinished(Conflict):
+    """This search has already ended."""
+
+    code = "search_already_finished"
+
+
+class SearchBeingCancelled(Conflict):
+    """This search is being cancelled; nothing else can be asked of it."""
+
+    code = "search_being_cancelled"
+
+
+class SearchNotPausable(Conflict):
+    """The trials of this search have ended; what is left can only be cancelled."""
+
+    code = "search_not_pausable"
+
+
+class SearchNotPaused(Conflict):
+    """This search is not paused."""
+
+    code = "search_not_paused"
+
+
+class SearchNotRetryable(Conflict):
+    """Nothing of this search has failed or was cancelled."""
+
+    code = "search_not_retryable"
 
 
 class ComparisonUsesModel(Conflict):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from ulid import ULID
 
-Prefix = Literal["prj", "key", "ds", "job", "mdl", "evl", "cmp", "wrk", "whk", "msg", "upl", "mal"]
+Prefix = Literal["prj", "key", "ds", "job", "mdl", "evl", "cmp", "srch", "wrk", "whk", "msg", "upl", "mal"]
 
 
 def new_id(prefix: Prefix) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, 
 from sqlalchemy.orm import Session
 
 from store import checkpoints as checkpoints_kept
-from store import comparison_ends, context, quotas, webhooks, workers
+from store import comparison_ends, context, quotas, search_ends, search_pruning, webhooks, workers
 from store.clock import database_now
 from store.errors import (
     ActionNotPossible,
@@ -428,8 +428,12 @@ def append_event(session: Session, claim: Claim, type: str, data: Mapping[str, A
 def record_metrics(
     session: Session, claim: Claim, rows: Iterable[tuple[str, int, float, Mapping[str, Any]]]
 ) -> None:
-    """Rows of (split, step, epoch, values); one measured again replaces what was there. Raises `Fenced`."""
+    """Rows of (split, step, epoch, values); one measured again replaces what was there. Raises `Fenced`.
+
+    A trial of a search is asked to end where they say that others were better.
+    """
     _fence(session, claim)
+    rows = list(rows)
     values = {
         (split, step): {
             "job_id": claim.job_id,
@@ -450,6 +454,11 @@ def record_metrics(
             set_={"epoch": insert.excluded.epoch, "values": insert.excluded["values"]},
         )
     )
+    verdict = search_pruning.judge(session, claim.job_id, rows) if "search" in claim.spec else None
+    if verdict is not None:
+        data = {"reason": "pruned", **verdict._asdict()}
+        action = RequestedAction.CANCEL
+        _transition(session, claim.job_id, f"job.{action}_requested", data, requested_action=action)
 
 
 def record_checkpoint(
@@ -556,6 +565,7 @@ def succeed(session: Session, claim: Claim, *, status_reason: str | None = None)
     )
     if claim.kind is JobKind.TRAIN:
         settle_comparison(session, claim.job_id)
+        settle_search(session, search_ends.training_ended(session, claim.job_id))
 
 
 def fail(session: Session, claim: Claim, *, reason: str, error: Mapping[str, Any]) -> None:
@@ -601,7 +611,7 @@ def request(session: Session, project_id: str, job_id: str, action: RequestedAct
     At once where no worker has it; else its worker hears of it with the next heartbeat. Asking again changes
     nothing. Raises `JobNotFound`, `JobAlreadyFinished`, `JobBeingCancelled`, `JobNotStarted` (a stop before
     the first checkpoint), `ActionNotPossible` (all but trainings can only be cancelled, and those of a
-    comparison are not stopped early), `QuotaExceeded` (a stop of a paused job queues it).
+    comparison or a search are not stopped early), `QuotaExceeded` (a stop of a paused job queues it).
     """
     if action is RequestedAction.STOP:
         quotas.hold_queue(session, project_id)
@@ -621,6 +631,8 @@ def request(session: Session, project_id: str, job_id: str, action: RequestedAct
         raise ActionNotPossible
     if action is RequestedAction.STOP and comparison_ends.is_compared(session, job_id):
         raise ActionNotPossible("What is compared is trained to its end, as the others are; or cancel it.")
+    if action is RequestedAction.STOP and search_ends.is_tried(session, job_id):
+        raise ActionNotPossible("A trial is trained to its end, as the others are; or cancel it.")
     if job.status is JobStatus.RUNNING:
         _transition(session, job_id, f"job.{action}_requested", {}, requested_action=action)
     elif action is RequestedAction.CANCEL:
@@ -657,7 +669,8 @@ def retry(session: Session, project_id: str, job_id: str) -> RequestOutcome:
     """Queue a failed or cancelled job again from its checkpoint.
 
     It may be attempted as often as a new one. Raises `JobNotFound`, `JobNotRetryable`, `DatasetNotFound`,
-    `DatasetNotUsable`, `ModelNotFound`, `EvaluationNotFound`, `ComparisonNotFound`, `QuotaExceeded`.
+    `DatasetNotUsable`, `ModelNotFound`, `EvaluationNotFound`, `ComparisonNotFound`, `SearchNotFound`,
+    `QuotaExceeded`.
     """
     quotas.hold_queue(session, project_id)
     job = _lock(session, project_id, job_id)
@@ -669,6 +682,7 @@ def retry(session: Session, project_id: str, job_id: str) -> RequestOutcome:
     values = _queued() | {"stalls": 0, "excused": Job.attempt, "error": None, "finished_at": None}
     _transition(session, job_id, "job.retried", {}, **values)
     comparison_ends.taken_up(session, job_id, job.kind)
+    search_ends.taken_up(session, job_id, job.kind)
     if job.kind is not JobKind.VALIDATE:
         quotas.check_queue(session, project_id)
     else:
@@ -828,14 +842,19 @@ def _end(
     error: dict[str, Any] | None,
     **values: Any,
 ) -> None:
+    if status is JobStatus.CANCELLED and search_pruning.is_pruned(session, job_id):
+        reason = "pruned"
     data = {"status_reason": reason} | ({"error": error} if error else {})
     kind = _transition(session, job_id, f"job.{status}", data, **_ended(status, reason, error), **values)
     if kind is JobKind.VALIDATE:
         _settle_validation(session, job_id, error)
     elif kind is JobKind.TRAIN:
         settle_comparison(session, job_id)
+        settle_search(session, search_ends.training_ended(session, job_id))
     elif kind is JobKind.COMPARE:
         comparison_ends.comparing_ended(session, job_id, status, error)
+    elif kind is JobKind.SEARCH:
+        settle_search(session, search_ends.searching_ended(session, job_id, status, error))
 
 
 def _settle_validation(session: Session, job_id: str, error: dict[str, Any] | None) -> None:
@@ -870,19 +889,44 @@ def settle_comparison(session: Session, job_id: str) -> None:
     due = comparison_ends.training_ended(session, job_id)
     if due is None:
         return
-    row = _new(
-        id=new_id("job"),
+    job_id = enqueue(
+        session,
         project_id=due.project_id,
         kind=JobKind.COMPARE,
         queue="evaluate",
         spec={"comparison_id": due.comparison_id},
         dataset_id=due.dataset_id,
         priority=due.priority,
-        extra={},
     )
+    comparison_ends.compared_by(session, due.comparison_id, job_id)
+
+
+def settle_search(session: Session, due: search_ends.Due | None) -> None:
+    """A search that can go on, and is held, gets the job that draws its next trials or sums up.
+
+    Whatever the project's quota, and announced as in `settle_comparison`.
+    """
+    if due is None:
+        return
+    job_id = enqueue(
+        session,
+        project_id=due.project_id,
+        kind=JobKind.SEARCH,
+        queue="evaluate",
+        spec={"search_id": due.search_id},
+        dataset_id=due.dataset_id,
+        initial_model_id=due.initial_model_id,
+        priority=due.priority,
+    )
+    search_ends.searched_by(session, due.search_id, job_id)
+
+
+def enqueue(session: Session, *, job_id: str | None = None, **values: Any) -> str:
+    """Id of a queued job that goes on with what was begun: no quota is asked, no dataset or model checked."""
+    row = _new(**({"id": job_id or new_id("job"), "extra": {}} | values))
     session.execute(insert_into(session, Job).values(row))
-    comparison_ends.compared_by(session, due.comparison_id, row["id"])
     _write_event(session, row["id"], 1, 0, "job.queued", {})
+    return str(row["id"])
 
 
 def _give_back(

@@ -8,7 +8,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from store import aliases, jobs, quotas
+from store import aliases, jobs, quotas, search_ends
 from store.errors import (
     ArtifactNotFound,
     ComparisonUsesModel,
@@ -31,6 +31,7 @@ from store.tables import (
     EvaluationFile,
     Job,
     Model,
+    Search,
 )
 
 WEIGHTS, GRAPH, MANIFEST = "model.safetensors", "model.onnx", "manifest.json"
@@ -112,6 +113,8 @@ def finish_training(
         for artifact in model.artifacts:
             if artifact.name in _MEASURED:
                 session.add(EvaluationFile(evaluation_id=evaluation.id, **vars(artifact)))
+    if "search" in claim.spec:
+        search_ends.measured(session, claim.job_id, model.metrics)
     session.flush()
     session.refresh(row)
     return row
@@ -264,8 +267,8 @@ def delete(session: Session, project_id: str, model_id: str) -> None:
     """The model goes with its artifacts and evaluations; the job stays.
 
     Raises `ModelNotFound`, `ModelHasAlias` while an alias means it, `ModelInUse` while a job that has not
-    finished starts from its weights, and `ComparisonUsesModel` while the comparison that it was trained for
-    has not ended: what is found there stands by itself.
+    finished, or a search, starts from its weights, and `ComparisonUsesModel` while the comparison that it was
+    trained for has not ended: what is found there stands by itself.
     """
     found = session.scalar(
         select(Model.id).where(Model.id == model_id, Model.project_id == project_id).with_for_update()
@@ -274,6 +277,8 @@ def delete(session: Session, project_id: str, model_id: str) -> None:
         raise ModelNotFound
     if session.scalar(select(exists().where(Job.initial_model_id == model_id, Job.status.not_in(FINISHED)))):
         raise ModelInUse
+    if session.scalar(select(exists().where(Search.initial_model_id == model_id, Search.outcome.is_(None)))):
+        raise ModelInUse("A search that has not ended starts its trials from this model; cancel it first.")
     compared = (
         select(Comparison.id)
         .join(ComparisonRun)

@@ -46,6 +46,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     COMPARE = "compare"  # made when the trainings of a comparison have ended
+    SEARCH = "search"  # made when a search can go on, and when its last trial has ended
 
 
 class JobStatus(StrEnum):
@@ -470,6 +471,48 @@ class ComparisonFile(Base):
     blob: Mapped[str] = mapped_column(String(200), index=True, info=BLOB)
     sha256: Mapped[str] = mapped_column(String(64))
     bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Search(Base):
+    """Trainings, one or a few at a time, each with values that those before it suggest.
+
+    While it is open it is as far as its jobs; `outcome` says how it has ended.
+    """
+
+    __tablename__ = "search"
+    __table_args__ = (Index("ix_search_project_id_id", "project_id", "id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
+    name: Mapped[str | None] = mapped_column(String(200))
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("dataset.id", ondelete="SET NULL"), index=True)
+    # The model whose weights all trials start from; no foreign key, as with jobs.
+    initial_model_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    # config, resolved_config, space, trials, parallel, seed, metric, pruning, priority.
+    spec: Mapped[dict[str, Any]]
+    # The job that draws the next trials or sums up; none while there is nothing to draw.
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"), index=True)
+    outcome: Mapped[JobStatus | None]  # succeeded, failed or cancelled
+    cancelling: Mapped[bool] = mapped_column(default=False)  # asked for, and not all jobs have ended
+    pausing: Mapped[bool] = mapped_column(default=False)  # no further trial is begun
+    result: Mapped[dict[str, Any] | None]  # importances; stays until it is summed up again
+    error: Mapped[dict[str, Any] | None]  # problem object; before the outcome: why nothing is drawn any more
+    extra: Mapped[dict[str, str]] = mapped_column("metadata")
+    created_at: Mapped[datetime] = mapped_column(default=database_now())
+    finished_at: Mapped[datetime | None]
+
+
+class SearchTrial(Base):
+    """A training of a search, and what it was begun with. Written by who holds its job."""
+
+    __tablename__ = "search_trial"
+
+    search_id: Mapped[str] = mapped_column(ForeignKey("search.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)  # from 0
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"), unique=True)
+    params: Mapped[dict[str, Any]]
+    pruned: Mapped[bool] = mapped_column(default=False)  # its end was asked for, as others were better
+    value: Mapped[float | None]  # of its model, which may be deleted
 
 
 class Worker(Base):

@@ -20,7 +20,7 @@ from store.documents import to_json
 from store.errors import WebhookNotFound
 from store.ids import new_id
 from store.paging import Order, Page, page
-from store.tables import Comparison, Dataset, Job, JobStatus, Webhook, WebhookDelivery
+from store.tables import Comparison, Dataset, Job, JobStatus, Search, Webhook, WebhookDelivery
 
 # Seconds from one attempt to the next, as Standard Webhooks proposes: about three days in all.
 RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -153,6 +153,20 @@ def tell_of_comparison(session: Session, comparison_id: str) -> None:
             about = {"id": comparison_id, "object": "comparison", "status": row.outcome, "name": row.name}
             if row.outcome == JobStatus.SUCCEEDED:
                 about["verdict"] = (row.result or {}).get("verdict")
+            _write(session, row.id, type_, about | ({"error": row.error} if row.error else {}))
+
+
+def tell_of_search(session: Session, search_id: str) -> None:
+    """Write the messages about a search that has ended, in that transaction."""
+    listening = session.execute(
+        select(Webhook.id, Webhook.events, Search.outcome, Search.name, Search.error)
+        .join(Search, Search.project_id == Webhook.project_id)
+        .where(Search.id == search_id, Webhook.disabled_at.is_(None))
+    ).all()
+    for row in listening:
+        type_ = f"search.{row.outcome}"
+        if wants(row.events, type_):
+            about = {"id": search_id, "object": "search", "status": row.outcome, "name": row.name}
             _write(session, row.id, type_, about | ({"error": row.error} if row.error else {}))
 
 

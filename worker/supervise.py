@@ -31,7 +31,7 @@ from detector.events import (
     PhaseEvent,
     ProgressEvent,
 )
-from store import comparisons, context, jobs, tracing
+from store import comparisons, context, jobs, searches, tracing
 from store.blobs import Blob
 from store.errors import (
     BlobCorrupt,
@@ -57,6 +57,7 @@ from worker.lease import Lease
 from worker.oom import OomWatch
 from worker.room import Room, is_full_disk
 from worker.rundirs import RunDirectories
+from worker.search import Search
 from worker.stalls import StallWatch
 from worker.train import Train
 from worker.validate import Validate
@@ -68,6 +69,7 @@ KINDS: Mapping[JobKind, Kind] = {
     JobKind.TRAIN: Train(),
     JobKind.EVALUATE: Evaluate(),
     JobKind.COMPARE: Compare(),
+    JobKind.SEARCH: Search(),
     JobKind.VALIDATE: Validate(),
 }
 
@@ -347,7 +349,9 @@ class _Attempt:
 
         def last(session: Session) -> tuple[list[tuple[str, str]], Outcome]:
             jobs.set_log_tail(session, self._claim, tail)
-            startable = [*end(session), *comparisons.startable(session, self._claim.job_id)]
+            startable = end(session)
+            startable += comparisons.startable(session, self._claim.job_id)
+            startable += searches.startable(session, self._claim.job_id)
             return startable, jobs.outcome(session, self._claim.job_id)
 
         def cancel(session: Session) -> tuple[list[tuple[str, str]], Outcome]:

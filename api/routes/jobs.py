@@ -66,6 +66,7 @@ from store.errors import (
     ModelCannotPredict,
     ModelNotFound,
     QuotaExceeded,
+    SearchNotFound,
     StorageFull,
 )
 from store.jobs import RequestOutcome
@@ -276,6 +277,7 @@ def stop_job(
         ModelNotFound,
         EvaluationNotFound,
         ComparisonNotFound,
+        SearchNotFound,
         QuotaExceeded,
         also=_QUEUED_ALREADY,
     ),

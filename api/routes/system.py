@@ -73,6 +73,7 @@ async def index(request: Request) -> IndexView:
         "model-aliases",
         "evaluations",
         "comparisons",
+        "searches",
         "webhooks",
     )
     links = {name: f"/v1/{name}" for name in names} | {"openapi": "/openapi.json", "docs": "/docs"}

@@ -211,11 +211,13 @@ class JobView(Identified):
     object: Literal["job"] = "job"
     kind: JobKind
     """`train`; `evaluate`, made by an evaluation; `compare`, made when the trainings of a comparison have
-    ended; or `validate`, made by the upload of a dataset."""
+    ended; `search`, made when a search draws its next trials; or `validate`, made by the upload of a
+    dataset."""
     status: JobStatus
     """Closed set; `succeeded`, `failed` and `cancelled` are final."""
     status_reason: str | None
-    """Why it ended or waits, such as `user_cancelled`, `early_stopped`, `worker_lost`, `out_of_memory`."""
+    """Why it ended or waits, such as `user_cancelled`, `pruned`, `early_stopped`, `worker_lost`,
+    `out_of_memory`."""
     phase: str | None
     """What it is doing: `preparing`, `training`, `evaluating`, `exporting`."""
     progress: ProgressView | None

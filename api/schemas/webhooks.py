@@ -28,6 +28,10 @@ EventType = Literal[
     "comparison.succeeded",
     "comparison.failed",
     "comparison.cancelled",
+    "search.*",
+    "search.succeeded",
+    "search.failed",
+    "search.cancelled",
 ]
 _WEBHOOK: Example = {
     "id": "whk_01jz4m7w9x1y3z5a7b9c1d3e5f",
@@ -74,7 +78,7 @@ class WebhookCreate(Body):
 
 
 class WebhookView(Identified):
-    """Where the project is told of its jobs, datasets and comparisons."""
+    """Where the project is told of its jobs, datasets, comparisons and searches."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_WEBHOOK]})
 

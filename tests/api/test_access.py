@@ -63,6 +63,8 @@ def names(client: TestClient, services: Services, owner: dict[str, str]) -> dict
         )
     arms = {"arms": [{"name": "one"}, {"name": "other"}], "dataset_id": dataset["id"]}
     comparison = client.post("/v1/comparisons", json=arms, headers=owner).json()
+    space = {"space": {"epochs": {"kind": "int", "low": 1, "high": 9}}, "max_trials": 2}
+    search = client.post("/v1/searches", json=space | {"dataset_id": dataset["id"]}, headers=owner).json()
     upload = client.post("/v1/uploads", headers=owner | TUS | {"Upload-Length": "5"})
     other = client.post("/v1/keys", json={"name": "spare", "scopes": ["read"]}, headers=owner).json()
     model = trained(services, job["id"])
@@ -74,6 +76,7 @@ def names(client: TestClient, services: Services, owner: dict[str, str]) -> dict
         "alias": "best",
         "evaluation_id": evaluation["id"],
         "comparison_id": comparison["id"],
+        "search_id": search["id"],
         "figure": "pr",
         "job_id": queued["id"],
         "key_id": other["id"],
@@ -160,7 +163,7 @@ def test_another_projects_things_look_absent(
             one
             for one in (
                 *("dataset_id", "job_id", "model_id", "alias", "evaluation_id", "comparison_id"),
-                *("key_id", "webhook_id"),
+                *("search_id", "key_id", "webhook_id"),
             )
             if f"{{{one}}}" in path
         ]
@@ -175,13 +178,15 @@ def test_another_projects_things_look_absent(
             assert answer.json()["detail"] == absent.json()["detail"]
         asked += 1
     assert asked >= 18
-    for collection in ("datasets", "evaluations", "comparisons", "jobs", "models"):
+    for collection in ("datasets", "evaluations", "comparisons", "searches", "jobs", "models"):
         assert client.get(f"/v1/{collection}", headers=theirs).json()["data"] == []
         assert client.get(f"/v1/{collection}", headers=owner).json()["data"] != []
     body = {"kind": "train", "dataset_id": names["dataset_id"], "config": {"epochs": 2}}
     assert client.post("/v1/jobs", json=body, headers=theirs).status_code == 404
     arms = {"arms": [{"name": "one"}, {"name": "other"}], "dataset_id": names["dataset_id"]}
     assert client.post("/v1/comparisons", json=arms, headers=theirs).status_code == 404
+    space = {"space": {"epochs": {"kind": "int", "low": 1, "high": 9}}, "dataset_id": names["dataset_id"]}
+    assert client.post("/v1/searches", json=space | {"max_trials": 2}, headers=theirs).status_code == 404
 
 
 def _absent() -> dict[str, str]:
@@ -192,6 +197,7 @@ def _absent() -> dict[str, str]:
         "model_id": "mdl",
         "evaluation_id": "evl",
         "comparison_id": "cmp",
+        "search_id": "srch",
         "key_id": "key",
         "webhook_id": "whk",
     }

@@ -30,6 +30,7 @@ from store.sessions import Database, migrate
 from tests.api.helpers import FINDING, SUMMARY, claimed, encoded, picture, trained
 from tests.api.test_comparisons import compared
 from tests.api.test_dataset_images import FILES, INDEX, NAMES
+from tests.api.test_searches import drawn
 from tests.object_store import ObjectStore
 from tests.servers import PostgreSQL
 from tests.store.helpers import measure
@@ -120,6 +121,9 @@ def fill(client: TestClient, services: Services) -> tuple[dict[str, list[str]], 
     sides = {"dataset_id": dataset["id"], "arms": [{"name": "one"}, {"name": "other"}]}
     comparison = client.post("/v1/comparisons", json=sides).json()
     compared(services, comparison)
+    space = {"optimizer.lr": {"kind": "float", "low": 0.001, "high": 0.1, "log": True}}
+    search = client.post("/v1/searches", json={"dataset_id": dataset["id"], "space": space}).json()
+    drawn(services, search["id"], 0.01)
     evaluations = [one["id"] for one in client.get("/v1/evaluations").json()["data"]]
     assert evaluations
     ids = {
@@ -129,6 +133,7 @@ def fill(client: TestClient, services: Services) -> tuple[dict[str, list[str]], 
         "alias": ["production"],
         "evaluation_id": evaluations,
         "comparison_id": [comparison["id"]],
+        "search_id": [search["id"]],
         "figure": ["pr"],
         "position": ["0", "2"],
         "name": ["model.onnx", "model.json", "detections.json"],

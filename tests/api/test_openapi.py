@@ -24,6 +24,7 @@ from api.schemas import (
     model_aliases,
     models,
     predictions,
+    searches,
     storage,
     system,
     uploads,
@@ -37,7 +38,7 @@ SHAPES: dict[str, type[BaseModel]] = {
     name: shape
     for module in (
         *(architectures, common, comparisons, dataset_images, datasets, evaluations, jobs, keys),
-        *(model_aliases, models, predictions, storage, system, uploads, webhooks, workers),
+        *(model_aliases, models, predictions, searches, storage, system, uploads, webhooks, workers),
     )
     for name, shape in vars(module).items()
     if isinstance(shape, type) and issubclass(shape, BaseModel)

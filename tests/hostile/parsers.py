@@ -51,12 +51,14 @@ from detector.errors import (
     ImageInvalid,
     InitialWeightsUnfit,
     ResultsInvalid,
+    SearchInvalid,
     WeightsInvalid,
 )
 from detector.evaluate import results
 from detector.events import EventReader
 from detector.runtime import ModelCard
 from detector.safetensors_header import HeaderScanner
+from detector.search import specification as searches
 from tests.api.test_model_import import BACKBONE, DETECTOR
 from tests.api.tiny_model import CARD
 from tests.detector.data.builders import (
@@ -119,6 +121,7 @@ OWN = {
     "harmonicdet/demo.py": "answers of the user's own service",
     "worker/compare.py": "the result of a run directory",
     "worker/evaluate.py": "the result of a run directory",
+    "worker/search.py": "the result of a run directory",
     "worker/tracking.py": "what the worker itself tells its child",
     "worker/train.py": "the result of a run directory",
     "worker/validate.py": "the report of a run directory",
@@ -213,6 +216,11 @@ def _results(data: bytes) -> None:
 def _comparison(data: bytes) -> None:
     with suppress(ComparisonInvalid):
         read_specification(_file(data))
+
+
+def _search(data: bytes) -> None:
+    with suppress(SearchInvalid):
+        searches.read_specification(_file(data))
 
 
 def _training_told(data: bytes) -> None:
@@ -389,6 +397,19 @@ PARSERS = (
             b' {"name": "b", "runs": [{"seed": 1, "failed": "no"}]}]}',
         ),
         _comparison,
+    ),
+    Parser(
+        "search",
+        ("detector/search/specification.py",),
+        (
+            b'{"space": {"optimizer.lr": {"kind": "float", "low": 0.001, "high": 0.1, "log": true},'
+            b' "batch_size": {"kind": "int", "low": 2, "high": 8, "step": 2},'
+            b' "loss": {"kind": "categorical", "choices": ["harmonic", "baseline"]}}, "seed": 3, "count": 2}',
+            b'{"space": {"loss": {"kind": "categorical", "choices": [1, null]}}, "trials":'
+            b' [{"params": {"loss": 1}, "state": "pruned", "course": [[1, 0.2]]},'
+            b' {"params": {"loss": null}, "state": "complete", "value": 0.3}]}',
+        ),
+        _search,
     ),
     Parser(
         "what a training told",

@@ -35,6 +35,7 @@ from tests.api.test_comparisons import compared
 from tests.api.test_dataset_images import FILES, INDEX, NAMES
 from tests.api.test_evaluations import INDEX as MEASURED_INDEX
 from tests.api.test_evaluations import RESULTS, finish
+from tests.api.test_searches import tried
 from tests.servers import free_port
 
 READY_SECONDS = 600.0  # the long batteries run beside others
@@ -251,6 +252,11 @@ def fill(api: SeededApi, key: str, measured: Path | None = None) -> dict[str, st
         comparison, finished = (made("/v1/comparisons", 202, json=sides) for _ in range(2))
         compared(services, finished)
 
+        space = {"optimizer.lr": {"kind": "float", "low": 0.001, "high": 0.1, "log": True}}
+        tries = {"dataset_id": dataset["id"], "space": space, "max_trials": 1}
+        search, searched = (made("/v1/searches", 202, json=tries)["id"] for _ in range(2))
+        tried(services, searched, 0.01)
+
         tus = {"Tus-Resumable": "1.0.0"}
         upload = made("/v1/uploads", 201, headers=tus | {"Upload-Length": "5"})
         hook = services.database.run(
@@ -287,6 +293,8 @@ def fill(api: SeededApi, key: str, measured: Path | None = None) -> dict[str, st
         "evaluation_id": evaluation,
         "comparison_id": comparison["id"],
         "finished_comparison_id": finished["id"],
+        "search_id": search,
+        "finished_search_id": searched,
         "upload_id": upload["id"],
         "webhook_id": hook,
         "key_id": other["id"],

@@ -36,6 +36,8 @@ KEPT = {
     ("job", "metadata"),
     ("job", "spec"),
     ("key", "name"),
+    ("search", "metadata"),
+    ("search", "name"),
     ("model", "metadata"),
     ("model", "name"),
     ("upload", "told"),

@@ -44,7 +44,16 @@ def database_url(request: pytest.FixtureRequest) -> str:
         return str(request.getfixturevalue("sqlite_url"))
     url = str(request.getfixturevalue("migrated_postgresql"))
     with psycopg.connect(url) as connection:
-        for table in ("idempotency", "model_alias", "comparison", "evaluation", "model", "job", "dataset"):
+        for table in (
+            "idempotency",
+            "model_alias",
+            "comparison",
+            "search",
+            "evaluation",
+            "model",
+            "job",
+            "dataset",
+        ):
             connection.execute(f"DELETE FROM {table}")  # noqa: S608
     return url
 
