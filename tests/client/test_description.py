@@ -3,7 +3,7 @@ parameter, and understands the example of its answer.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ from harmonicdet.client.operations import OPERATIONS
 from harmonicdet.client.pages import Pages
 from harmonicdet.client.shape import Shape
 from tests.client import generate
+from tests.client.described import DESCRIBED, DESCRIPTION, Described
 
-DESCRIPTION = generate.description()
-DESCRIBED = {name: (method, path, one) for name, method, path, one in generate.operations(DESCRIPTION)}
 # What only browsers and other tus clients ask.
 LEFT_OUT = {"describe_upload", "describe_uploads"}
 
@@ -163,57 +162,6 @@ def _large(client: Client, folder: Path) -> object:
 
 def _resumed(client: Client, folder: Path) -> object:
     return client.transport.ask("head_upload", {"upload_id": "upl_1"}, headers={"Tus-Resumable": "1.0.0"})
-
-
-class Described(httpx.BaseTransport):
-    """Answers each request with the example that the description has for it."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, httpx.Request]] = []
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        name = _operation(request)
-        request.read()
-        self.asked.append((name, request))
-        responses = DESCRIBED[name][2]["responses"]
-        status = min(code for code in responses if code.startswith("2"))
-        content = responses[status].get("content", {})
-        if "application/json" not in content:
-            length = request.headers.get("content-length", "0")
-            return httpx.Response(int(status), headers={"upload-offset": length}, content=b"{}")
-        body = _example(content["application/json"])
-        if isinstance(body, dict) and body.get("has_more"):
-            body = body | {"has_more": False}  # one page is enough, and another would be the same
-        return httpx.Response(int(status), json=body)
-
-
-def _example(media: dict[str, Any]) -> Any:
-    return media["example"] if "example" in media else next(iter(media["examples"].values()))["value"]
-
-
-def _operation(request: httpx.Request) -> str:
-    """The operation whose path it is; a fixed path before one with a parameter."""
-    parts = request.url.path.split("/")
-    fitting = []
-    for name, (method, path, _) in DESCRIBED.items():
-        wanted = path.split("/")
-        if method == request.method and len(wanted) == len(parts):
-            pairs = list(zip(wanted, parts, strict=True))
-            if all(one == other or one.startswith("{") for one, other in pairs):
-                fitting.append((sum(one != other for one, other in pairs), name))
-    assert fitting, f"the description has no {request.method} {request.url.path}"
-    return min(fitting)[1]
-
-
-@pytest.fixture
-def described() -> Described:
-    return Described()
-
-
-@pytest.fixture
-def client(described: Described) -> Iterator[Client]:
-    with Client("http://service", transport=described) as client:
-        yield client
 
 
 def test_what_is_generated_is_what_the_description_says() -> None:
