@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from harmonicdet.client.errors import ConnectionFailed, DownloadCorrupt
+from harmonicdet.client.errors import ConnectionFailed, DownloadCorrupt, StatusError
 from harmonicdet.client.transport import Transport
 
 _FAILURES = 4
@@ -45,6 +45,10 @@ def download(
                         if told is not None:
                             told(file.tell())
             break
+        except StatusError as error:
+            if error.status != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
+                raise
+            part.unlink()  # of another file
         except httpx.TransportError as error:
             failures = 0 if part.exists() and part.stat().st_size > size else failures + 1
             if failures > _FAILURES:

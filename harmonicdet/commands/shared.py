@@ -39,6 +39,8 @@ def asked(url: str | None) -> "Iterator[Client]":
     try:
         with Client(url, retries=_RETRIES) as client:
             yield client
+    except BrokenPipeError:  # whoever reads has enough
+        raise
     except (errors.HarmonicDetError, OSError) as error:
         tail = getattr(error, "log_tail", None)
         if tail:
