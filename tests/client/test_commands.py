@@ -6,8 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from harmonicdet.cli import app
 from harmonicdet.client import client as module
