@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from harmonicdet import keys
+from harmonicdet.commands import datasets, jobs, measuring, models, service
+from harmonicdet.commands.train import train
 
 app = typer.Typer(
     name="harmonicdet",
@@ -76,6 +78,17 @@ def demo(
         raise typer.Exit(130) from None
 
 
+app.command()(train)
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(models.app, name="models")
+app.command()(measuring.evaluate)
+app.add_typer(measuring.evaluations, name="evaluations")
+app.command()(measuring.compare)
+app.add_typer(measuring.comparisons, name="comparisons")
+app.command()(service.architectures)
+app.command()(service.workers)
+app.command()(service.status)
 app.add_typer(keys.app, name="keys")
 
 

@@ -45,6 +45,7 @@ def test_the_contracts_hold(copy: Path) -> None:
         ("api/app.py", "import worker.app", "never meet BROKEN"),
         ("store/jobs.py", "import detector.config", "never meet BROKEN"),
         ("detector/engine.py", "import sqlalchemy", "no web, no queue, no database BROKEN"),
+        ("harmonicdet/client/shape.py", "import store.errors", "import none of the rooms BROKEN"),
         ("worker/supervise.py", "import detector.models", "only the trainer process loads torch BROKEN"),
     ],
 )

@@ -1,0 +1,1 @@
+"""The commands that ask a service, each a few lines on the client."""
