@@ -1,0 +1,55 @@
+"""A real Chromium on the real application, watched: what it logs, what it asks for, what axe finds."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.api.conftest import app, client, dataset, job, migrated, model, ready, server, services, settings
+from tests.api.served import Served
+from tests.pages.seen import SHAPES, Seen
+
+__all__ = [
+    "app",
+    "client",
+    "dataset",
+    "job",
+    "migrated",
+    "model",
+    "ready",
+    "server",
+    "services",
+    "settings",
+]
+
+CHROMIUM = os.environ.get("HARMONICDET_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The installed browser, without a window."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed (apt-get install chromium), nor named by HARMONICDET_CHROMIUM")
+    with sync_playwright() as playwright:
+        # Chromium's sandbox needs rights that containers, where it would run as root, do not give.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def seen(browser: Browser, server: Served, shape: str = "light", **options: Any) -> Iterator[Seen]:
+    """A page in a browser that knows nothing yet; nothing may have gone wrong at the end."""
+    context = browser.new_context(**SHAPES[shape] | options)
+    try:
+        one = Seen(context, f"http://127.0.0.1:{server.port}", shape)
+        yield one
+        assert one.faults == []
+    finally:
+        context.close()
