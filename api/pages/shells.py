@@ -40,6 +40,7 @@ PAGES: dict[str, str] = {
     "/": "home",
     "/sign-in": "sign_in",
     "/datasets": "datasets",
+    "/datasets/{id}": "dataset",
     "/jobs": "jobs",
     "/models": "models",
 }

@@ -144,10 +144,13 @@ class Datasets(Resource):
         path = {"dataset_id": id_of(dataset), "position": position}
         return self._transport.ask("get_dataset_image_content", path).content
 
-    def preview(self, dataset: str | Dataset, position: int, *, size: int | None = None) -> bytes:
-        """An image with its boxes drawn, as JPEG; `size` is its longer side in pixels."""
+    def preview(
+        self, dataset: str | Dataset, position: int, *, size: int | None = None, boxes: bool | None = None
+    ) -> bytes:
+        """An image with its boxes drawn, as JPEG, or without them; `size` is its longer side in pixels."""
         path = {"dataset_id": id_of(dataset), "position": position}
-        return self._transport.ask("get_dataset_image_preview", path, query=given(size=size)).content
+        query = given(size=size, boxes=boxes)
+        return self._transport.ask("get_dataset_image_preview", path, query=query).content
 
     def delete(self, dataset: str | Dataset) -> None:
         """Models trained on it keep working. Raises `Conflict` while a job uses it."""

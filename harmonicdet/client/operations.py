@@ -41,7 +41,7 @@ OPERATIONS = {
         "GET", "/v1/datasets/{dataset_id}/images/{position}/content", (), False
     ),
     "get_dataset_image_preview": Operation(
-        "GET", "/v1/datasets/{dataset_id}/images/{position}/preview", ("size",), False
+        "GET", "/v1/datasets/{dataset_id}/images/{position}/preview", ("size", "boxes"), False
     ),
     "describe_uploads": Operation("OPTIONS", "/v1/uploads", (), False),
     "create_upload": Operation("POST", "/v1/uploads", (), False),

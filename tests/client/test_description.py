@@ -41,7 +41,7 @@ CALLS: dict[str, Call] = {
     "get_dataset_stats": lambda c, _: c.datasets.stats(DS),
     "list_dataset_images": lambda c, _: c.datasets.images(DS, split="val", category_id=1, findings=True),
     "get_dataset_image_content": lambda c, _: c.datasets.image(DS, 17),
-    "get_dataset_image_preview": lambda c, _: c.datasets.preview(DS, 17, size=400),
+    "get_dataset_image_preview": lambda c, _: c.datasets.preview(DS, 17, size=400, boxes=False),
     "create_upload": lambda c, folder: _large(c, folder),
     "append_upload": lambda c, folder: _large(c, folder),
     "head_upload": lambda c, folder: _resumed(c, folder),

@@ -36,7 +36,7 @@ class Seen:
     def open(self, path: str) -> Page:
         """Goes there, and waits until nothing is being filled in any more."""
         self.page.goto(self.base + path)
-        expect(self.page.locator("[aria-busy=true]")).to_have_count(0)
+        expect(self.page.locator("[aria-busy=true]:visible")).to_have_count(0)
         return self.page
 
     def look(self, name: str) -> None:
