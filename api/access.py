@@ -132,6 +132,7 @@ SCOPES: dict[str, Scope] = {
     "get_confusion_matrix": Scope.READ,
     "get_pr_curves": Scope.READ,
     "get_threshold_sweep": Scope.READ,
+    "get_evaluation_figure": Scope.READ,
     "list_evaluation_images": Scope.READ,
     "get_evaluation_detections": Scope.READ,
     "get_evaluation_ground_truth": Scope.READ,

@@ -99,6 +99,7 @@ OPERATIONS = {
         "GET", "/v1/evaluations/{evaluation_id}/pr-curves", ("category_id", "region"), False
     ),
     "get_threshold_sweep": Operation("GET", "/v1/evaluations/{evaluation_id}/threshold-sweep", (), False),
+    "get_evaluation_figure": Operation("GET", "/v1/evaluations/{evaluation_id}/figures/{figure}", (), False),
     "list_evaluation_images": Operation(
         "GET",
         "/v1/evaluations/{evaluation_id}/images",

@@ -95,6 +95,7 @@ CALLS: dict[str, Call] = {
     "get_confusion_matrix": lambda c, _: c.evaluations.confusion_matrix(EVL),
     "get_pr_curves": lambda c, _: c.evaluations.pr_curves(EVL, category_id=1, region="bbox"),
     "get_threshold_sweep": lambda c, _: c.evaluations.threshold_sweep(EVL),
+    "get_evaluation_figure": lambda c, _: c.evaluations.figure(EVL, "pr"),
     "list_evaluation_images": lambda c, _: c.evaluations.images(
         EVL, score_threshold=0.3, showing="misses", category_id=1
     ),
