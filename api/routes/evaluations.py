@@ -311,8 +311,8 @@ def get_evaluation_figure(
     project: ProjectDep,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """For Plotly to draw: precision over recall, AP over IoU, score against IoU, which class is taken for which,
-    and what a score threshold does. Of many classes those with the most objects are drawn."""
+    """For Plotly to draw: precision over recall, AP over IoU, score against IoU, which class is taken for
+    which, and what a score threshold does. Of many classes those with the most objects are drawn."""
     drawn = figures.figure(_report(services, project, evaluation_id), figure)
     if drawn is None:
         raise EvaluationFileNotFound(f"The figures are {', '.join(figures.NAMES)}.")

@@ -76,7 +76,5 @@ export function meter(fraction, label) {
 
 /** The name of a job in a few words. */
 export function jobName(job) {
-  const own = job.metadata && job.metadata.name;
-  if (own) return own;
-  return `${job.kind} ${job.id.slice(-6)}`;
+  return (job.spec && job.spec.name) || `${job.kind} ${job.id.slice(-6)}`;
 }

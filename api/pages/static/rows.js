@@ -68,3 +68,34 @@ export const shortModelRow = (model) => {
   const [name, kind, , , ap] = modelRow(model);
   return [name, kind, ap];
 };
+
+/** `named`: with the model it is about. */
+export const evaluationRow = (evaluation, named = true) => [
+  link(`/evaluations/${evaluation.id}`, `evaluation ${evaluation.id.slice(-6)}`),
+  status(evaluation.status),
+  ...(named ? [evaluation.model_id ? link(`/models/${evaluation.model_id}`, `model ${evaluation.model_id.slice(-6)}`) : "uploaded detections"] : []),
+  evaluation.split,
+  numeric(points(evaluation.metrics && evaluation.metrics.AP)),
+  numeric(points(evaluation.metrics && evaluation.metrics.AP50)),
+  when(evaluation.created_at),
+];
+
+const verdicts = (one) => Object.entries(one.verdict || {}).map(([arm, verdict]) => h("span", { class: "verdict-of" }, `${arm} `, status(verdict)));
+
+export const comparisonRow = (one) => [
+  link(`/comparisons/${one.id}`, one.name || `comparison ${one.id.slice(-6)}`),
+  status(one.status),
+  one.arms.map((arm) => arm.name).join(", "),
+  numeric(count(one.seeds.length)),
+  h("td", {}, one.verdict ? verdicts(one) : meter(one.progress.fraction, "Progress")),
+  when(one.created_at),
+];
+
+export const searchRow = (one) => [
+  link(`/searches/${one.id}`, one.name || `search ${one.id.slice(-6)}`),
+  status(one.status),
+  Object.keys(one.space).join(", "),
+  numeric(`${count(one.progress.begun)} / ${count(one.max_trials)}`),
+  numeric(one.best ? points(one.best.value) : "–"),
+  when(one.created_at),
+];

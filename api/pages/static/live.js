@@ -1,0 +1,35 @@
+// The events of a job as they happen. A tab that nobody looks at holds no connection: a browser has six to a host.
+
+const TYPES = ["queued", "started", "phase", "run", "checkpoint", "checkpoint_forgotten", "notice", "requeued", "cancel_requested",
+  "pause_requested", "stop_requested", "paused", "resumed", "retried", "succeeded", "failed", "cancelled"];
+
+/** Follows a job until it has ended; `tell(event)` for each event, from the first. Answers what follows it anew. */
+export function follow(jobId, tell) {
+  let source = null;
+  let last = 0;
+
+  function open() {
+    if (source || document.hidden) return;
+    source = new EventSource(`/v1/jobs/${encodeURIComponent(jobId)}/events?after=${last}`);
+    for (const type of TYPES) {
+      source.addEventListener(`job.${type}`, (message) => {
+        const event = JSON.parse(message.data);
+        if (event.id <= last) return;
+        last = event.id;
+        tell(event);
+      });
+    }
+    // Refused, or over: the browser connects again by itself in every other case.
+    source.addEventListener("error", () => source?.readyState === EventSource.CLOSED && close());
+  }
+
+  function close() {
+    source?.close();
+    source = null;
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  window.addEventListener("pagehide", close);
+  open();
+  return { open, close };
+}
