@@ -41,8 +41,17 @@ PAGES: dict[str, str] = {
     "/sign-in": "sign_in",
     "/datasets": "datasets",
     "/datasets/{id}": "dataset",
+    "/train": "train",
     "/jobs": "jobs",
+    "/jobs/{id}": "job",
     "/models": "models",
+    "/models/{id}": "model",
+    "/evaluations": "evaluations",
+    "/evaluations/{id}": "evaluation",
+    "/comparisons": "comparisons",
+    "/comparisons/{id}": "comparison",
+    "/searches": "searches",
+    "/searches/{id}": "search",
 }
 """Path and template of every page."""
 
