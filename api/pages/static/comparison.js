@@ -91,7 +91,10 @@ async function report(found) {
   $("arms").removeAttribute("aria-busy");
   fill($("notice"), (told.warnings || []).map((one) => h("p", { class: "notice" }, one)));
   $("figures").hidden = false;
-  for (const [name, words] of Object.entries(FIGURES)) chartFrom($(name), `${base}/figures/${name}`, words).catch((problem) => say(problem.message, "bad"));
+  for (const [name, words] of Object.entries(FIGURES)) {
+    if (!(name in told.figures)) $(name).closest("section").hidden = true;
+    else chartFrom($(name), `${base}/figures/${name}`, words).catch((problem) => say(problem.message, "bad"));
+  }
 }
 
 function runs(found) {
