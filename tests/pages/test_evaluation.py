@@ -1,4 +1,4 @@
-"""An evaluation: its tables and figures, and image by image what was found, what was not, and what was odd."""
+"""An evaluation: its tables and figures, and image by image what was found, missed, and odd."""
 
 import io
 import zipfile

@@ -37,12 +37,9 @@ def test_only_what_was_changed_is_sent(chromium: Browser, server: Served, ready:
         page.get_by_role("button", name="Start the training").click()
         page.wait_for_url("**/jobs/job_*")
         job = server.client.get(f"/v1{page.url.removeprefix(one.base)}").json()
-        assert job["spec"]["config"] == {
-            "architecture": {"kind": "ssdlite320_mobilenet_v3_large"},
-            "epochs": 3,
-            "loss": {"kind": "harmonic", "alpha": 2.5},
-            "optimizer": {"kind": "adamw"},
-        } | {key: value for key, value in job["spec"]["config"].items() if key == "optimizer"}
+        sent = job["spec"]["config"]
+        assert set(sent) == {"architecture", "epochs", "loss", "optimizer"}
+        assert (sent["epochs"], sent["loss"]) == (3, {"kind": "harmonic", "alpha": 2.5})
         assert job["resolved_config"]["optimizer"]["kind"] == "adamw"
         assert job["spec"]["name"] == "cells"
         expect(page.get_by_role("heading", name="cells", exact=True)).to_be_visible()
