@@ -4,14 +4,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.api.conftest import app, client, dataset, job, migrated, model, ready, server, services, settings
 from tests.api.served import Served
-from tests.pages.seen import SHAPES, Seen
+from tests.pages.seen import WIDE, Seen
 
 __all__ = [
     "app",
@@ -31,9 +30,9 @@ CHROMIUM = os.environ.get("HARMONICDET_CHROMIUM") or next(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The installed browser, without a window."""
+    """The installed browser, without a window. It holds an event loop of this thread as long as it is open."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed (apt-get install chromium), nor named by HARMONICDET_CHROMIUM")
     with sync_playwright() as playwright:
@@ -44,11 +43,11 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def seen(browser: Browser, server: Served, shape: str = "light", **options: Any) -> Iterator[Seen]:
+def seen(browser: Browser, server: Served) -> Iterator[Seen]:
     """A page in a browser that knows nothing yet; nothing may have gone wrong at the end."""
-    context = browser.new_context(**SHAPES[shape] | options)
+    context = browser.new_context(viewport=WIDE)
     try:
-        one = Seen(context, f"http://127.0.0.1:{server.port}", shape)
+        one = Seen(context, f"http://127.0.0.1:{server.port}")
         yield one
         assert one.faults == []
     finally:

@@ -12,7 +12,6 @@ from detector import figures
 from tests.api import test_comparisons
 from tests.api.served import Served
 from tests.pages.conftest import seen
-from tests.pages.seen import SHAPES
 
 LEVELS = np.linspace(0.5, 0.95, 10)
 CURVES = [
@@ -57,18 +56,16 @@ def comparison(client: TestClient, ready: dict[str, Any]) -> dict[str, Any]:
     return test_comparisons.made(test_comparisons.ask(client, ready["id"], name="losses"))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 def test_a_comparison_shows_its_arms_intervals_and_verdict(
     chromium: Browser,
     server: Served,
     services: Services,
     comparison: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-    shape: str,
 ) -> None:
     monkeypatch.setattr(test_comparisons, "REPORT", REPORT)
     test_comparisons.compared(services, comparison)
-    with seen(chromium, server, shape) as one:
+    with seen(chromium, server) as one:
         page = one.open(f"/comparisons/{comparison['id']}")
         expect(page.get_by_text("ours is better than baseline")).to_be_visible()
         expect(page.get_by_text("AP differs by +1.23 points over 3 seeds")).to_contain_text("+0.40 to +2.00")

@@ -17,7 +17,6 @@ from tests.api.helpers import SUMMARY, claimed, encoded
 from tests.api.served import Served
 from tests.api.test_evaluations import INDEX, finish, made, measured, upload
 from tests.pages.conftest import seen
-from tests.pages.seen import SHAPES
 
 __all__ = ["measured"]
 
@@ -52,11 +51,10 @@ def finished(client: TestClient, services: Services, measured: Path) -> str:
     return f"/evaluations/{body['id']}"
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 def test_an_evaluation_shows_its_numbers_figures_and_mistakes(
-    chromium: Browser, server: Served, finished: str, shape: str
+    chromium: Browser, server: Served, finished: str
 ) -> None:
-    with seen(chromium, server, shape) as one:
+    with seen(chromium, server) as one:
         page = one.open(finished)
         told = server.client.get(f"/v1{finished}").json()
         cell = page.get_by_role("row", name="AP mean over IoU").get_by_role("cell")

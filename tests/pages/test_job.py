@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from api.services import Services
@@ -11,7 +10,6 @@ from store.jobs import Claim
 from tests.api.helpers import claimed, trained
 from tests.api.served import Served
 from tests.pages.conftest import seen
-from tests.pages.seen import SHAPES
 
 
 def learned(services: Services, claim: Claim, start: int, end: int) -> None:
@@ -37,12 +35,11 @@ def learned(services: Services, claim: Claim, start: int, end: int) -> None:
     services.database.run(lambda s: jobs.set_log_tail(s, claim, f"epoch {end // 10} of 10\n"))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 def test_a_training_is_watched_while_it_learns(
-    chromium: Browser, server: Served, job: dict[str, Any], shape: str
+    chromium: Browser, server: Served, job: dict[str, Any]
 ) -> None:
     services = server.services
-    with seen(chromium, server, shape) as one:
+    with seen(chromium, server) as one:
         page = one.open(f"/jobs/{job['id']}")
         expect(page.get_by_text("queued", exact=True).first).to_be_visible()
         claim = claimed(services, job["id"])

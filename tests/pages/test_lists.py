@@ -1,20 +1,17 @@
 """What there is, at a glance."""
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.api.served import Served
 from tests.pages.conftest import seen
-from tests.pages.seen import SHAPES
 
 LISTS = ("/", "/datasets", "/jobs", "/models")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 def test_the_lists_show_what_there_is(
-    chromium: Browser, server: Served, model: str, job: dict[str, str], shape: str
+    chromium: Browser, server: Served, model: str, job: dict[str, str]
 ) -> None:
-    with seen(chromium, server, shape) as one:
+    with seen(chromium, server) as one:
         page = one.open("/")
         expect(page.get_by_role("link", name="reds and greens")).to_be_visible()
         expect(page.get_by_role("link", name="cells")).to_be_visible()
