@@ -1,5 +1,5 @@
-"""A person walks through the pages of the real service: upload with a defect, see it drawn, train, watch, cancel,
-predict, compare."""
+"""A person walks through the pages of the real service: upload with a defect, see it drawn, train, watch,
+cancel, predict, compare."""
 
 import json
 import zipfile

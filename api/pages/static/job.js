@@ -20,6 +20,7 @@ let asking = null;
 // Which actions a status allows, and what their buttons say.
 const ACTIONS = {
   pause: ["Pause", ["queued", "running"]],
+  // Of what is compared or searched nothing is kept half trained.
   stop: ["Stop and keep", ["running", "paused"]],
   resume: ["Resume", ["paused"]],
   retry: ["Retry", ["failed", "cancelled"]],
@@ -79,20 +80,29 @@ function show() {
   fill($("name"), name);
   fill($("status"), status(job.status));
   fill($("actions"), Object.entries(ACTIONS)
-    .filter(([action, [, from]]) => from.includes(job.status) && (job.kind === "train" || ["cancel", "retry"].includes(action)))
+    .filter(([action, [, from]]) => from.includes(job.status) && (job.kind === "train" || ["cancel", "retry"].includes(action)) &&
+      !(action === "stop" && (job.spec.comparison || job.spec.search)))
     .map(([action, [words]]) => h("button", { type: "button", class: action === "cancel" ? "danger" : "",
       disabled: job.requested_action === action, onclick: () => act(action) },
       job.requested_action === action ? `${words} …` : words)),
     results());
   fill($("notice"), notice());
   $("now").hidden = ENDED.has(job.status);
-  fill($("phase"), job.status === "queued" ? (job.queue_position ? `Waiting, ${job.queue_position}. in the queue` : "Waiting for a worker")
+  fill($("phase"), job.status === "queued" ? waiting()
     : job.phase ? job.phase[0].toUpperCase() + job.phase.slice(1) : job.status);
   fill($("left"), progress && typeof progress.eta_seconds === "number" ? `about ${duration(progress.eta_seconds)} left` : "");
   fill($("meter"), job.status === "queued" ? "" : meter(progress ? progress.fraction : null, `Progress of ${name}`));
   numbers();
   about();
 }
+
+const WAITS = {
+  worker: "a free worker", worker_disk_full: "a worker with room on its disk", dataset: "its dataset to be validated",
+  delay: "some seconds after a lost worker", quota: "its project to have fewer running jobs",
+};
+
+const waiting = () => `Waiting for ${WAITS[job.waiting_for] || "a worker"}` +
+  (job.queue_position > 1 ? `, ${job.queue_position}. in the queue` : "");
 
 const results = () => [
   job.model_id && h("a", { class: "button main", href: `/models/${job.model_id}` }, "See the model"),
@@ -105,7 +115,6 @@ function notice() {
     return h("div", { class: "notice bad" }, h("strong", {}, (job.status_reason || error.code).replaceAll("_", " ")),
       h("p", {}, error.detail), error.hint && h("p", {}, error.hint));
   }
-  if (job.waiting_for) return h("p", { class: "notice" }, `It waits for ${typeof job.waiting_for === "string" ? job.waiting_for : job.waiting_for.id || "its dataset"}.`);
   if (job.status_reason) return h("p", { class: "notice" }, job.status_reason.replaceAll("_", " "));
   return null;
 }

@@ -3,10 +3,14 @@
 const TYPES = ["queued", "started", "phase", "run", "checkpoint", "checkpoint_forgotten", "notice", "requeued", "cancel_requested",
   "pause_requested", "stop_requested", "paused", "resumed", "retried", "succeeded", "failed", "cancelled"];
 
+const OVER = new Set(["job.succeeded", "job.failed", "job.cancelled"]);
+const QUIET = 700; // milliseconds without a further event after one that ended the job; less than until a new connection
+
 /** Follows a job until it has ended; `tell(event)` for each event, from the first. Answers what follows it anew. */
 export function follow(jobId, tell) {
   let source = null;
   let last = 0;
+  let ending = null;
 
   function open() {
     if (source || document.hidden) return;
@@ -16,6 +20,8 @@ export function follow(jobId, tell) {
         const event = JSON.parse(message.data);
         if (event.id <= last) return;
         last = event.id;
+        clearTimeout(ending);
+        if (OVER.has(event.type)) ending = setTimeout(close, QUIET);
         tell(event);
       });
     }
