@@ -32,7 +32,7 @@ CHROMIUM = os.environ.get("HARMONICDET_CHROMIUM") or next(
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The installed browser, without a window. It holds an event loop of this thread as long as it is open."""
+    """The installed browser, without a window. While it is open it holds an event loop of this thread."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed (apt-get install chromium), nor named by HARMONICDET_CHROMIUM")
     with sync_playwright() as playwright:

@@ -110,7 +110,7 @@ def test_images_are_filtered_and_looked_at_by_keyboard(
     with seen(chromium, server) as one:
         page = one.open(f"/datasets/{made['id']}")
         expect(page.locator("#images li")).to_have_count(4)
-        page.get_by_label("Class").select_option("green")
+        page.locator("#filters [name=category_id]").select_option("green")
         expect(page.locator("#images li")).to_have_count(2)
         page.locator("#images button").first.focus()
         page.keyboard.press("Enter")

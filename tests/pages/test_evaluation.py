@@ -63,6 +63,7 @@ def test_an_evaluation_shows_its_numbers_figures_and_mistakes(
         for name in ("pr", "ap_over_iou", "confusion", "score_against_iou", "thresholds"):
             expect(page.locator(f"#{name} .main-svg").first).to_be_visible(timeout=15_000)
         expect(page.locator("#images li")).to_have_count(1)  # b: red for green
+        page.locator("#images").scroll_into_view_if_needed()
         expect(page.locator("#images img")).to_be_visible()
         expect(page.locator("#images img")).to_have_js_property("naturalWidth", 64)
         one.look("evaluation")

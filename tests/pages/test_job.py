@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fastapi import FastAPI
 from playwright.sync_api import Browser, expect
 
 from api.services import Services
@@ -99,9 +100,9 @@ def test_a_failure_is_told_with_its_hint(chromium: Browser, server: Served, job:
 
 
 def test_a_page_that_nobody_looks_at_holds_no_stream(
-    chromium: Browser, server: Served, job: dict[str, Any]
+    chromium: Browser, app: FastAPI, server: Served, job: dict[str, Any]
 ) -> None:
-    streams = server.services.streams
+    streams = app.state.services.streams
     with seen(chromium, server) as one:
         page = one.open(f"/jobs/{job['id']}")
         expect(page.locator("#events li")).to_have_count(1)

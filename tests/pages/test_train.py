@@ -64,6 +64,7 @@ def test_what_cannot_be_is_said_at_its_field(
 def test_every_architecture_has_its_form(chromium: Browser, server: Served, ready: dict[str, Any]) -> None:
     with seen(chromium, server) as one:
         page = one.open(f"/train?dataset={ready['id']}")
+        expect(page.locator("#plan dd").first).to_be_visible()
         names = page.locator("#architecture option").all_text_contents()
         assert len(names) > 5
         for name in names:

@@ -67,7 +67,7 @@ function means(found, arms, differences) {
   const rows = METRICS.map((name) => h("tr", {}, h("th", { scope: "row" }, name.replace("_", " ")),
     arms.map((arm) => h("td", { class: "number" }, points(arm.mean?.[name]), typeof arm.sd?.[name] === "number" && h("small", {}, `± ${points(arm.sd[name])}`))),
     (differences || []).map((one) => h("td", { class: "number" }, signed(one.metrics[name]?.mean),
-      h("small", {}, interval(one.metrics[name]?.interval))))));
+      one.metrics[name]?.interval && h("small", {}, interval(one.metrics[name].interval))))));
   return h("table", {}, h("caption", { class: "unseen" }, "Means over the seeds, in points"),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Metric"),
       arms.map((arm) => h("th", { scope: "col", class: "number" }, arm.name, arm.name === found.baseline && h("small", {}, "baseline"))),

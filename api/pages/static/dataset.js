@@ -141,6 +141,7 @@ function browse(stats) {
     }),
   });
   form.addEventListener("change", show);
+  form.addEventListener("submit", (event) => event.preventDefault()); // Enter in a field is a change
   $("browser").hidden = false;
   show();
 }

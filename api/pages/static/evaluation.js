@@ -165,6 +165,7 @@ function images(evaluation) {
     large: (image) => ({ title: name(image), content: picture(image, 1600, true), note: h("p", { class: "quiet" }, words(image)) }),
   });
   form.addEventListener("change", show);
+  form.addEventListener("submit", (event) => event.preventDefault()); // Enter in a field is a change
   show();
 }
 

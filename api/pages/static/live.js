@@ -6,14 +6,16 @@ const TYPES = ["queued", "started", "phase", "run", "checkpoint", "checkpoint_fo
 const OVER = new Set(["job.succeeded", "job.failed", "job.cancelled"]);
 const QUIET = 700; // milliseconds without a further event after one that ended the job; less than until a new connection
 
-/** Follows a job until it has ended; `tell(event)` for each event, from the first. Answers what follows it anew. */
+/** Follows a job until it has ended; `tell(event)` for each event, from the first. Answers `{open, close}`: `open` follows it anew. */
 export function follow(jobId, tell) {
   let source = null;
   let last = 0;
   let ending = null;
 
   function open() {
-    if (source || document.hidden) return;
+    clearTimeout(ending);
+    close();
+    if (document.hidden) return;
     source = new EventSource(`/v1/jobs/${encodeURIComponent(jobId)}/events?after=${last}`);
     for (const type of TYPES) {
       source.addEventListener(`job.${type}`, (message) => {

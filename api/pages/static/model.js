@@ -32,7 +32,7 @@ async function begin() {
   aliases();
   facts();
   if (model.artifacts.some((one) => one.name === "model.onnx")) tryIt(classes);
-  const turn = kept(listing("evaluations", path("/v1/evaluations", { model_id: model.id }), (one) => evaluationRow(one, false)), anyOpen);
+  const turn = kept(listing("evaluations", "/v1/evaluations", (one) => evaluationRow(one, false), { query: () => ({ model_id: model.id }) }), anyOpen);
   evaluating(turn);
 }
 
@@ -101,7 +101,9 @@ function tryIt(classes) {
 async function advise() {
   if (!model.evaluation) return;
   try {
-    const sweep = await ask(`/v1/evaluations/${model.evaluation.id}/threshold-sweep`);
+    const where = `/v1/evaluations/${model.evaluation.id}`;
+    if (!(await ask(where)).bbox) return; // an earlier version's
+    const sweep = await ask(`${where}/threshold-sweep`);
     const best = sweep.operating_points.best_f1.all.chosen;
     if (!best) return;
     $("threshold").value = best.threshold;

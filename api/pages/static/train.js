@@ -78,7 +78,7 @@ function answer(found) {
         h("dt", {}, "A checkpoint"), h("dd", {}, bytes(disk.checkpoint_bytes))]),
     warnings && warnings.length === 0 && h("p", { class: "notice good" }, "Nothing to be said against it."),
     (warnings || []).map((one) => h("p", { class: "notice" }, one.detail)),
-    h("details", {}, h("summary", {}, "The whole config"), h("pre", { class: "code", tabindex: 0, "aria-label": "The whole config" }, JSON.stringify(found.resolved_config, null, 2))),
+    h("details", {}, h("summary", {}, "The whole config"), h("pre", { class: "code", role: "region", tabindex: 0, "aria-label": "The whole config" }, JSON.stringify(found.resolved_config, null, 2))),
   ];
 }
 
