@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.api.conftest import app, client, dataset, job, migrated, model, ready, server, services, settings
 from tests.api.served import Served
@@ -28,6 +28,8 @@ __all__ = [
 CHROMIUM = os.environ.get("HARMONICDET_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
 )
+
+expect.set_options(timeout=20_000)  # on a busy machine too
 
 
 @pytest.fixture(scope="module")

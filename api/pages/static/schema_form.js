@@ -9,11 +9,11 @@ export function wordsOf(name) {
 }
 
 /**
- * Fields of an object. `first`: names that are shown at once, in this order; the others stand behind "More options".
+ * Fields of an object. `first`: names that are shown at once, in this order; the others stand behind the word `rest`.
  *
  * Answers `{element, read}`: `read()` is an object of what differs from the defaults.
  */
-export function objectForm(schema, { root = schema, pointer = "", first = null, leave = [] } = {}) {
+export function objectForm(schema, { root = schema, pointer = "", first = null, leave = [], rest = "More options" } = {}) {
   const names = Object.keys(schema.properties || {}).filter((name) => name !== "kind" && !leave.includes(name));
   const fields = new Map(names.map((name) => [name, field(schema.properties[name], name, `${pointer}/${name}`, root)]));
   const wide = (name) => fields.get(name).wide;
@@ -23,9 +23,9 @@ export function objectForm(schema, { root = schema, pointer = "", first = null, 
       there.filter(wide).map((name) => fields.get(name).element)];
   };
   const shown = first || names;
-  const rest = names.filter((name) => !shown.includes(name));
+  const hidden = names.filter((name) => !shown.includes(name));
   const element = h("div", {}, some(shown),
-    rest.length > 0 && h("details", { class: "rest" }, h("summary", {}, "More options"), some(rest)));
+    hidden.length > 0 && h("details", { class: "rest" }, h("summary", {}, rest), some(hidden)));
   const read = () => {
     const value = {};
     for (const [name, one] of fields) {
@@ -46,7 +46,7 @@ export function mark(form, errors, prefix) {
     const control = form.querySelector(`[data-pointer="${CSS.escape(error.pointer.slice(prefix.length))}"]`);
     if (!control) return true;
     control.setAttribute("aria-invalid", "true");
-    control.closest("details")?.setAttribute("open", "");
+    for (let place = control.closest("details"); place; place = place.parentElement.closest("details")) place.open = true;
     control.closest(".field")?.append(h("p", { class: "fault", data: { of: error.pointer } }, error.detail));
     return false;
   });
@@ -152,6 +152,7 @@ function choice(objects, plain, name, pointer, root, told, nullable) {
   const forms = new Map();
   const control = h("select", { data: { pointer } }, nullable && h("option", { value: "" }, "none"),
     values.map((value) => h("option", { value, selected: value === usual }, wordsOf(String(value)))));
+  const whole = labelled(name, control, told);
   const options = h("div", {});
   const body = h("details", { class: "options" }, h("summary", {}, "Its options"), options);
 
@@ -159,6 +160,9 @@ function choice(objects, plain, name, pointer, root, told, nullable) {
     const schema = named.get(control.value);
     const more = schema && Object.keys(schema.properties).some((one) => one !== "kind");
     body.hidden = !more;
+    // What is chosen tells of itself better than the sentence about the choice.
+    const help = whole.querySelector(".help");
+    if (help) help.textContent = (schema?.description || told.description || "").replaceAll("`", "");
     if (!more) return;
     if (!forms.has(control.value)) forms.set(control.value, objectForm(schema, { root, pointer }));
     fill(options, forms.get(control.value).element);
@@ -168,7 +172,7 @@ function choice(objects, plain, name, pointer, root, told, nullable) {
 
   control.addEventListener("change", show);
   show();
-  const element = h("div", { class: "choice" }, labelled(name, control, told), body);
+  const element = h("div", { class: "choice" }, whole, body);
   const read = () => {
     const given = forms.get(control.value)?.read() || {};
     if (control.value === usual && Object.keys(given).length === 0) return undefined;
@@ -177,5 +181,5 @@ function choice(objects, plain, name, pointer, root, told, nullable) {
     if (!schema || (plain.includes(control.value) && Object.keys(given).length === 0)) return control.value;
     return schema.properties.kind ? { kind: control.value, ...given } : given;
   };
-  return { element, read, wide: true };
+  return { element, read, wide: false };
 }

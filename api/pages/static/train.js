@@ -5,6 +5,7 @@ import { bytes, count } from "./format.js";
 import { mark, objectForm } from "./schema_form.js";
 
 const FIRST = ["epochs", "batch_size", "loss", "optimizer"];
+const OF_DETECTOR = ["image_size", "initial_weights"];
 const CONFIG = "/config";
 let whole = null; // the form of the config
 let options = null; // that of the detector
@@ -40,9 +41,9 @@ async function fields(about) {
   fill($("about"), about.get(name));
   const schema = await ask(`/v1/architectures/${encodeURIComponent(name)}/schema`);
   const own = schema.$defs[schema.properties.architecture.anyOf.find((one) => one.$ref).$ref.split("/").pop()];
-  options = objectForm(own, { root: schema, pointer: "/architecture" });
+  options = objectForm(own, { root: schema, pointer: "/architecture", first: OF_DETECTOR, rest: "More of the detector" });
   whole = objectForm(schema, { first: FIRST, leave: ["architecture"] });
-  fill($("config"), options.element, whole.element);
+  fill($("config"), whole.element, options.element);
   plan();
 }
 

@@ -8,7 +8,7 @@ export function viewer(count, place, show) {
   const note = h("div", { class: "note" });
   const back = h("button", { type: "button", "aria-label": "Previous image", onclick: () => go(-1) }, "←");
   const next = h("button", { type: "button", "aria-label": "Next image", onclick: () => go(1) }, "→");
-  const dialog = h("dialog", { class: "viewer", "aria-labelledby": "viewer-title" },
+  const dialog = h("dialog", { class: "viewer", tabindex: -1, "aria-labelledby": "viewer-title" },
     h("div", { class: "head" }, title, h("div", { class: "actions" }, back, next,
       h("button", { type: "button", onclick: () => dialog.close() }, "Close"))),
     stage, note);
@@ -18,6 +18,8 @@ export function viewer(count, place, show) {
     const mine = (asked += 1);
     back.disabled = place <= 0;
     next.disabled = place >= count - 1;
+    // A button that becomes disabled takes the focus with it, and with that the keys.
+    if (!dialog.contains(document.activeElement) || document.activeElement.disabled) dialog.focus();
     const shown = await show(place);
     if (mine !== asked) return;
     fill(title, shown.title);
