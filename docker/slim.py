@@ -55,6 +55,7 @@ def main() -> int:
     before = size()
     unused = [path for pattern in UNUSED for path in PACKAGES.glob(pattern)]
     unused += [path for path in PACKAGES.glob("botocore/data/*/") if path.name not in AMAZON]
+    unused += Path(sys.prefix).glob("share/jupyter")  # plotly's, once more its script
     for path in unused:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)  # within another that has gone already

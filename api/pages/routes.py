@@ -91,7 +91,7 @@ def _cookie(request: Request, value: str, seconds: int) -> Response:
         value,
         max_age=seconds,
         path="/",
-        secure=request.scope["scheme"] == "https",
+        secure=session.secure(request.scope),
         httponly=True,
         samesite="strict",
     )

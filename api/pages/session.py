@@ -22,7 +22,12 @@ _TOKEN = re.compile(r"(hd_[0-9a-f]{10})\.(\d{1,12})\.([0-9a-f]{64})")
 
 def name(scope: Scope) -> str:
     """Of the cookie: over https one that no other host of the domain, and no plain http, can have set."""
-    return f"__Host-{COOKIE}" if scope["scheme"] == "https" else COOKIE
+    return f"__Host-{COOKIE}" if secure(scope) else COOKIE
+
+
+def secure(scope: Scope) -> bool:
+    """Whether the browser asks by https. A proxy that ends TLS says so; who lies about it harms himself."""
+    return scope["scheme"] == "https" or (b"x-forwarded-proto", b"https") in scope["headers"]
 
 
 def token(secret: bytes, prefix: str, digest: str, until: int) -> str:

@@ -68,6 +68,16 @@ def test_over_https_the_cookie_is_bound_to_the_host(settings: Settings, services
         assert client.get("/v1/me").status_code == 200
 
 
+def test_behind_a_proxy_that_ends_tls_it_is_too(client: TestClient, services: Services) -> None:
+    ended = OWN | {"X-Forwarded-Proto": "https"}
+    answer = client.post("/session", json={"key": made(services).text}, headers=ended)
+    name, _, rest = answer.headers["set-cookie"].partition("=")
+    assert name == "__Host-harmonicdet"
+    shown = {"Cookie": f"{name}={rest.partition(';')[0]}"}
+    assert client.get("/v1/me", headers=shown | ended).status_code == 200
+    problem(client.get("/v1/me", headers=shown), 401, "key_missing")
+
+
 def test_a_key_that_is_none_does_not_sign_in(client: TestClient, services: Services) -> None:
     for text in ("", "hd_0123456789_" + "A" * 43, made(services).text[:-1] + "-", "é" * 20):
         problem(client.post("/session", json={"key": text}, headers=OWN), 401, "key_invalid")
