@@ -43,7 +43,8 @@ async function fields(about) {
   const own = schema.$defs[schema.properties.architecture.anyOf.find((one) => one.$ref).$ref.split("/").pop()];
   options = objectForm(own, { root: schema, pointer: "/architecture", first: OF_DETECTOR, rest: "More of the detector" });
   whole = objectForm(schema, { first: FIRST, leave: ["architecture"] });
-  fill($("config"), whole.element, options.element);
+  fill($("options"), options.element);
+  fill($("config"), whole.element);
   plan();
 }
 
