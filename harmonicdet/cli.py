@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from harmonicdet import keys
-from harmonicdet.commands import datasets, jobs, measuring, models, service
+from harmonicdet.commands import datasets, jobs, measuring, models, searches, service
 from harmonicdet.commands.train import train
 
 app = typer.Typer(
@@ -86,6 +86,8 @@ app.command()(measuring.evaluate)
 app.add_typer(measuring.evaluations, name="evaluations")
 app.command()(measuring.compare)
 app.add_typer(measuring.comparisons, name="comparisons")
+app.command()(searches.search)
+app.add_typer(searches.app, name="searches")
 app.command()(service.architectures)
 app.command()(service.workers)
 app.command()(service.status)

@@ -123,7 +123,7 @@ def _cell(out: Path, dataset: str, family: str, result: Mapping[str, Any]) -> st
     head = ["loss", "AP", "AP50", "AP75", "Spearman", "difference", "over seeds", "over images", "over both"]
     words = f"{result['images']} images, seeds {', '.join(map(str, result['seeds'])) or 'none'}."
     words += " " + " ".join(result["warnings"])
-    return _part(f"{dataset}, {_title(family)}", words.strip(), [*head, "verdict", "minutes"], rows)
+    return _part(f"{dataset}, {_title(family)}", words.strip(), [*head, "verdict", "CPU minutes"], rows)
 
 
 def _costs(out: Path, cells: Sequence[Cell]) -> str:
@@ -138,7 +138,8 @@ def _costs(out: Path, cells: Sequence[Cell]) -> str:
             if (run.get("manifest") or {}).get("device")
         }
     )
-    return f"{len(runs)} trainings, {hours:.1f} hours of training on {', '.join(machines) or 'no machine'}.\n"
+    where = ", ".join(machines) or "no machine"
+    return f"{len(runs)} trainings, {hours:.1f} CPU hours of training on {where}.\n"
 
 
 def _part(title: str, words: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -158,7 +159,7 @@ def _title(family: str) -> str:
 
 def _seconds(run: Path) -> float | None:
     path = run / "cost.json"
-    return float(json.loads(path.read_text())["seconds"]) if path.exists() else None
+    return float(json.loads(path.read_text())["cpu_seconds"]) if path.exists() else None
 
 
 def _arm(result: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from harmonicdet.client.errors import (
     NotFound,
     PermissionMissing,
     RateLimited,
+    SearchFailed,
     ServiceFailed,
     StatusError,
     TooLarge,
@@ -27,6 +28,7 @@ from harmonicdet.client.evaluations import Evaluation, EvaluationDetail
 from harmonicdet.client.jobs import Job
 from harmonicdet.client.models import Model, ModelDetail
 from harmonicdet.client.predictions import Prediction
+from harmonicdet.client.searches import Search, SearchDetail
 
 __all__ = [
     "AuthenticationFailed",
@@ -53,6 +55,9 @@ __all__ = [
     "PermissionMissing",
     "Prediction",
     "RateLimited",
+    "Search",
+    "SearchDetail",
+    "SearchFailed",
     "ServiceFailed",
     "StatusError",
     "TooLarge",

@@ -15,6 +15,7 @@ from harmonicdet.client.jobs import Job, Jobs
 from harmonicdet.client.models import Aliases, Models
 from harmonicdet.client.operating import Architectures, Keys, Storage, Uploads, Webhooks, Workers
 from harmonicdet.client.predictions import Prediction
+from harmonicdet.client.searches import SearchDetail, Searches, Space
 from harmonicdet.client.settings import place
 from harmonicdet.client.shapes import (
     DatasetView,
@@ -62,6 +63,7 @@ class Client:
         self.aliases = Aliases(self)
         self.evaluations = Evaluations(self)
         self.comparisons = Comparisons(self)
+        self.searches = Searches(self)
         self.webhooks = Webhooks(self)
         self.keys = Keys(self)
         self.workers = Workers(self)
@@ -112,6 +114,10 @@ class Client:
     def compare(self, dataset: str | DatasetView, arms: Arms, **options: Any) -> ComparisonDetail:
         """Which way of training is better; see `client.comparisons.create`."""
         return self.comparisons.create(dataset, arms, **options)
+
+    def search(self, dataset: str | DatasetView, space: Space, **options: Any) -> SearchDetail:
+        """Which values train the best detector; see `client.searches.create`."""
+        return self.searches.create(dataset, space, **options)
 
     def me(self) -> MeView:
         """The project, scopes, quotas and usage of the key."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from harmonicdet.client.datasets import Dataset
     from harmonicdet.client.evaluations import EvaluationDetail
     from harmonicdet.client.jobs import Job
+    from harmonicdet.client.searches import SearchDetail
 
 
 class HarmonicDetError(Exception):
@@ -160,6 +161,14 @@ class ComparisonFailed(_Failed):
     def __init__(self, comparison: "ComparisonDetail") -> None:
         self.comparison = comparison
         super().__init__(f"{comparison.id} {comparison.status}", None, comparison.error)
+
+
+class SearchFailed(_Failed):
+    """The search has failed or was cancelled, or has no model yet; `errors` says why each trial failed."""
+
+    def __init__(self, search: "SearchDetail") -> None:
+        self.search = search
+        super().__init__(f"{search.id} {search.status}", None, search.error)
 
 
 class EvaluationFailed(_Failed):

@@ -122,6 +122,16 @@ OPERATIONS = {
     "pause_comparison": Operation("POST", "/v1/comparisons/{comparison_id}/pause", (), False),
     "resume_comparison": Operation("POST", "/v1/comparisons/{comparison_id}/resume", (), False),
     "retry_comparison": Operation("POST", "/v1/comparisons/{comparison_id}/retry", (), False),
+    "create_search": Operation("POST", "/v1/searches", (), True),
+    "list_searches": Operation(
+        "GET", "/v1/searches", ("limit", "after", "order", "dataset_id", "status", "metadata"), False
+    ),
+    "get_search": Operation("GET", "/v1/searches/{search_id}", (), False),
+    "delete_search": Operation("DELETE", "/v1/searches/{search_id}", (), False),
+    "cancel_search": Operation("POST", "/v1/searches/{search_id}/cancel", (), False),
+    "pause_search": Operation("POST", "/v1/searches/{search_id}/pause", (), False),
+    "resume_search": Operation("POST", "/v1/searches/{search_id}/resume", (), False),
+    "retry_search": Operation("POST", "/v1/searches/{search_id}/retry", (), False),
     "create_webhook": Operation("POST", "/v1/webhooks", (), True),
     "list_webhooks": Operation("GET", "/v1/webhooks", ("limit", "after", "order"), False),
     "get_webhook": Operation("GET", "/v1/webhooks/{webhook_id}", (), False),

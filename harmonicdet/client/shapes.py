@@ -13,11 +13,28 @@ JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cance
 
 DatasetStatus = Literal["validating", "ready", "invalid"]
 
-JobKind = Literal["validate", "train", "evaluate", "compare"]
+JobKind = Literal["validate", "train", "evaluate", "compare", "search"]
 
 RequestedAction = Literal["cancel", "pause", "stop"]
 
 Scope = Literal["read", "train", "predict", "admin", "metrics"]
+
+Metric = Literal[
+    "AP",
+    "AP50",
+    "AP75",
+    "AP_small",
+    "AP_medium",
+    "AP_large",
+    "AR1",
+    "AR10",
+    "AR100",
+    "AR_small",
+    "AR_medium",
+    "AR_large",
+]
+
+Backbone = Literal["vgg16", "resnet18", "resnet34", "resnet50", "resnet101"]
 
 
 class ArchitectureView(Shape):
@@ -846,11 +863,13 @@ class JobView(Shape):
     object: Literal["job"]
     kind: JobKind
     """`train`; `evaluate`, made by an evaluation; `compare`, made when the trainings of a comparison
-    have ended; or `validate`, made by the upload of a dataset."""
+    have ended; `search`, made when a search draws its next trials; or `validate`, made by the upload
+    of a dataset."""
     status: JobStatus
     """Closed set; `succeeded`, `failed` and `cancelled` are final."""
     status_reason: str | None
-    """Why it ended or waits, such as `user_cancelled`, `early_stopped`, `worker_lost`, `out_of_memory`."""
+    """Why it ended or waits, such as `user_cancelled`, `pruned`, `early_stopped`, `worker_lost`,
+    `out_of_memory`."""
     phase: str | None
     """What it is doing: `preparing`, `training`, `evaluating`, `exporting`."""
     progress: ProgressView | None
@@ -1401,6 +1420,161 @@ class ReportView(Shape):
     has_more: bool
 
 
+class SearchProgressView(Shape):
+    """How far its trials are."""
+
+    begun: int
+    """How many there are so far."""
+    succeeded: int
+    pruned: int
+    """Ended early, as others were better."""
+    failed: int
+    cancelled: int
+    """By somebody."""
+    running: int
+    fraction: float
+    """0 to 1, of all trials that there may be; what has ended counts whole."""
+
+
+class BestTrialView(Shape):
+    """The trial of the largest value."""
+
+    number: int
+    params: dict[str, Any]
+    value: float
+    job_id: str
+    model_id: str | None
+    """Null once that is deleted."""
+
+
+class TrialView(Shape):
+    """One training of a search: an ordinary job."""
+
+    number: int
+    """From 0, in the order in which they were begun."""
+    params: dict[str, Any]
+    """What it was given of the space."""
+    value: float | None
+    """The metric of its model; null before it has succeeded, and for a number that nothing was there
+    for."""
+    job_id: str
+    """Progress, events, metrics, logs and the whole config are there."""
+    status: JobStatus
+    status_reason: str | None
+    """`pruned`: ended early, as others were better."""
+    fraction: float
+    """How far it is, 0 to 1."""
+    model_id: str | None
+    """The model it has made; null before, and once that is deleted."""
+    error: JobProblem | None
+    """Why it failed, without the log."""
+
+
+class SearchDetailView(Shape):
+    """A search with all its trials."""
+
+    id: str
+    object: Literal["search"]
+    name: str | None
+    status: JobStatus
+    """`queued` until its first trial begins, `running` until all its jobs have ended, `paused` while
+    nothing goes on before it is resumed; `succeeded`, `failed` and `cancelled` are ends."""
+    requested_action: Literal["cancel", "pause"] | None
+    """What was asked of it and has not happened to all its jobs yet."""
+    dataset_id: str | None
+    """The dataset; null once that is deleted."""
+    config: dict[str, Any]
+    """What all trials have in common, as submitted."""
+    space: dict[str, Any]
+    """What differs."""
+    max_trials: int
+    max_parallel: int
+    metric: Metric
+    """What is to be large."""
+    pruning: dict[str, Any] | None
+    """Which trials are ended early; null: none."""
+    seed: int
+    """What the sampler draws from."""
+    priority: int
+    progress: SearchProgressView
+    job_id: str | None
+    """The job that draws the next trials or, at last, sums up; null while trials run and nothing is to
+    be drawn."""
+    best: BestTrialView | None
+    """The best trial so far."""
+    importances: dict[str, float] | None
+    """By parameter its share in what made good values good, the largest first; null with fewer than 10
+    values. Of the trials that had ended when the last ones were drawn."""
+    error: JobProblem | None
+    """Why it failed: without a trial that has succeeded, `errors` names each."""
+    metadata: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    """When its first trial began."""
+    finished_at: datetime | None
+    best_config: dict[str, Any] | None
+    """The whole config of the best trial: what to train with from now on."""
+    trials: list[TrialView]
+    """By number."""
+
+
+class SearchView(Shape):
+    """Trainings one after another, each with values that those before it suggest."""
+
+    id: str
+    object: Literal["search"]
+    name: str | None
+    status: JobStatus
+    """`queued` until its first trial begins, `running` until all its jobs have ended, `paused` while
+    nothing goes on before it is resumed; `succeeded`, `failed` and `cancelled` are ends."""
+    requested_action: Literal["cancel", "pause"] | None
+    """What was asked of it and has not happened to all its jobs yet."""
+    dataset_id: str | None
+    """The dataset; null once that is deleted."""
+    config: dict[str, Any]
+    """What all trials have in common, as submitted."""
+    space: dict[str, Any]
+    """What differs."""
+    max_trials: int
+    max_parallel: int
+    metric: Metric
+    """What is to be large."""
+    pruning: dict[str, Any] | None
+    """Which trials are ended early; null: none."""
+    seed: int
+    """What the sampler draws from."""
+    priority: int
+    progress: SearchProgressView
+    job_id: str | None
+    """The job that draws the next trials or, at last, sums up; null while trials run and nothing is to
+    be drawn."""
+    best: BestTrialView | None
+    """The best trial so far."""
+    importances: dict[str, float] | None
+    """By parameter its share in what made good values good, the largest first; null with fewer than 10
+    values. Of the trials that had ended when the last ones were drawn."""
+    error: JobProblem | None
+    """Why it failed: without a trial that has succeeded, `errors` names each."""
+    metadata: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    """When its first trial began."""
+    finished_at: datetime | None
+
+
+class SearchList(Shape):
+    """A page of searches."""
+
+    object: Literal["list"]
+    data: list[SearchView]
+    first_id: str | None
+    """Id of the first item; null when the page is empty."""
+    last_id: str | None
+    """Id of the last item; null when the page is empty."""
+    has_more: bool
+    """Whether there is a next page."""
+
+
 class SplitStats(Shape):
     """A split of the dataset."""
 
@@ -1653,7 +1827,7 @@ class WebhookCreatedView(Shape):
 
 
 class WebhookView(Shape):
-    """Where the project is told of its jobs, datasets and comparisons."""
+    """Where the project is told of its jobs, datasets, comparisons and searches."""
 
     id: str
     object: Literal["webhook"]
@@ -1763,7 +1937,7 @@ class SSD300(TypedDict, total=False):
 class RefineDet320(TypedDict, total=False):
     """RefineDet (CVPR 2018) on squares of 320 pixels: one stage that refines its anchors first."""
 
-    backbone: Literal["vgg16", "resnet18", "resnet34", "resnet50", "resnet101"]
+    backbone: Backbone
     """The classifier whose maps are refined."""
     initial_weights: RefineDet320InitialWeights
     """Where training starts: `random`; an `imagenet` backbone, downloaded once; or an object: another
@@ -1776,7 +1950,7 @@ class RefineDet320(TypedDict, total=False):
 class RefineDet512(TypedDict, total=False):
     """RefineDet (CVPR 2018) on squares of 512 pixels: slower, and better at small objects."""
 
-    backbone: Literal["vgg16", "resnet18", "resnet34", "resnet50", "resnet101"]
+    backbone: Backbone
     """The classifier whose maps are refined."""
     initial_weights: RefineDet512InitialWeights
     """Where training starts: `random`; an `imagenet` backbone, downloaded once; or an object: another
@@ -2152,6 +2326,51 @@ class TrainConfig(TypedDict, total=False):
     image_cache_mib: int
     """Memory in MiB for decoded training images, shared out among all processes; 0 decodes anew each
     time."""
+
+
+class FloatRange(TypedDict, total=False):
+    """Any number between two."""
+
+    kind: Literal["float"]
+    low: float
+    """The smallest value."""
+    high: float
+    """The largest value."""
+    log: bool
+    """Whether every order of magnitude is as likely as another; right for learning rates."""
+
+
+class IntRange(TypedDict, total=False):
+    """A whole number between two, both included."""
+
+    kind: Literal["int"]
+    low: int
+    """The smallest value."""
+    high: int
+    """The largest value; a whole number of steps above the smallest."""
+    step: int
+    """Distance between neighbouring values."""
+    log: bool
+    """Whether every order of magnitude is as likely as another; not with a step."""
+
+
+class Choices(TypedDict, total=False):
+    """One of some values, in no order."""
+
+    kind: Literal["categorical"]
+    choices: list[str | bool | int | float | None]
+    """The values: names, numbers, truth values or null."""
+
+
+class MedianPruning(TypedDict, total=False):
+    """Ends a trial whose best value so far is below the median of what the trials that have succeeded
+    had at that epoch."""
+
+    kind: Literal["median"]
+    startup_trials: int
+    """How many trials must have succeeded before one is ended."""
+    warmup_epochs: int
+    """Epochs in which no trial is ended."""
 
 
 JobViewWaitingFor = Literal["worker", "worker_disk_full", "dataset", "delay", "quota"] | None

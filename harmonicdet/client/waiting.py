@@ -69,7 +69,7 @@ def watch(found: Iterator[dict[str, Any]], progress: "bool | Watcher") -> dict[s
 
 
 class Bar:
-    """A bar for a job, a dataset or a comparison, on standard error."""
+    """A bar for a job, a dataset, a comparison or a search, on standard error."""
 
     def __init__(self, console: "Console | None" = None) -> None:
         from rich.console import Console
@@ -111,6 +111,11 @@ def detail(state: Mapping[str, Any]) -> str:
     ]
     if "trainings" in at:
         parts.append(f"{at['succeeded']} of {at['trainings']} trainings")
+    if "max_trials" in state:
+        parts.append(f"{at['succeeded']} of {state['max_trials']} trials")
+        parts += [f"{at[name]} {name}" for name in ("pruned", "failed") if at[name]]
+        if state["best"] is not None:
+            parts.append(f"best {state['metric']} {state['best']['value']:.3f}")
     last = (state.get("metrics") or {}).get("last") or {}
     parts += [f"{name} {last[name]:.3f}" for name in ("loss", "AP", "AP50") if last.get(name) is not None]
     if state.get("attempt", 0) > 1:

@@ -31,7 +31,9 @@ def list_(
     status: Annotated[
         str | None, typer.Option(help="Only those: queued, running, paused, succeeded, failed, cancelled.")
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="Only those: train, evaluate, compare, validate.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only those: train, evaluate, compare, search, validate.")
+    ] = None,
     limit: Limit = 20,
     url: Url = None,
     as_json: Json = False,

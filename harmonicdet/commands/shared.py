@@ -67,9 +67,9 @@ def show(found: "Shape", as_json: bool, lines: Callable[[], Iterable[tuple[str, 
         print_json(found.raw)
         return
     table = _table([])
-    for name, value in lines():
-        if value is not None and value != "":
-            table.add_row(f"[bold]{name}[/]", _text(value))
+    for name, told in lines():
+        if told is not None and told != "":
+            table.add_row(f"[bold]{name}[/]", _text(told))
     _print(table)
 
 
@@ -82,7 +82,7 @@ def listed(
         return
     table = _table(columns)
     for one in found:
-        table.add_row(*[_text(value) for value in row(one)])
+        table.add_row(*[_text(cell) for cell in row(one)])
     _print(table)
 
 
@@ -111,7 +111,7 @@ def settings(pairs: Iterable[str], option: str = "--set") -> dict[str, Any]:
             inner = inner.setdefault(part, {})
             if not isinstance(inner, dict):
                 raise typer.BadParameter(f"{part!r} of {name!r} has a value already", param_hint=option)
-        inner[last] = _value(text)
+        inner[last] = value(text)
     return config
 
 
@@ -134,7 +134,8 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
-def _value(text: str) -> Any:
+def value(text: str) -> Any:
+    """JSON where it can be, else text."""
     try:
         return json.loads(text)
     except ValueError:

@@ -35,7 +35,8 @@ def written(described: dict[str, Any]) -> dict[str, str]:
     writer = _Writer(described["components"]["schemas"])
     for name in sorted(_answered(described)):
         writer.need(name, typed_dict=False)
-    writer.need("TrainConfig", typed_dict=True)
+    for name in ("TrainConfig", "FloatRange", "IntRange", "Choices", "MedianPruning"):
+        writer.need(name, typed_dict=True)
     # Aliases first: a class needs them when its hints are read.
     parts = [*writer.literals.values(), *writer.classes.values(), *writer.aliases.values()]
     imports = (
@@ -121,7 +122,7 @@ class _Writer:
         if "$ref" in schema:
             return self.need(_name(schema["$ref"]), typed_dict=typed_dict)
         if "const" in schema or "enum" in schema:
-            return _literal(schema.get("enum") or [schema["const"]])
+            return self._choice(_literal(schema.get("enum") or [schema["const"]]), schema.get("title", ""))
         choices = schema.get("anyOf") or schema.get("oneOf")
         if choices:
             parts = [
@@ -146,6 +147,14 @@ class _Writer:
         if kind == "string" and schema.get("format") == "date-time":
             return "datetime"
         return _PRIMITIVES[kind] if kind else "Any"
+
+    def _choice(self, literal: str, title: str) -> str:
+        """A long one is written once, under its title."""
+        name = title.replace(" ", "")
+        if len(literal) < _LONG_UNION or not name:
+            return literal
+        text = f"{name} = {literal}\n"
+        return name if self.literals.setdefault(name, text) == text else literal
 
 
 def _name(reference: str) -> str:

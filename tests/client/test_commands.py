@@ -67,6 +67,11 @@ def described_service(monkeypatch: pytest.MonkeyPatch, described: Described) -> 
         ("evaluations show evl_1", "967 objects"),
         ("compare ds_1 --arm a --arm b:loss=baseline", "0 of 6 trainings"),
         ("comparisons show cmp_1", "harmonic better"),
+        ("search ds_1 -s optimizer.lr=0.001..0.1:log", "0 of 30 trials"),
+        ("searches list", "AP 0.371  optimizer.lr=0.0187 loss.alpha=1.31"),
+        ("searches show srch_1", "optimizer.lr 91%, loss.alpha 9%"),
+        ("searches best srch_1", '"batch_size": 8'),
+        ("searches pause srch_1", "srch_01jz4p2c4e6g8j0m2p4r6t8v0x"),
         ("train ds_1 --dry-run", "312, 26 an epoch"),
         ("train ds_1", JOB),
         ("architectures", "ssdlite320"),
@@ -107,6 +112,34 @@ def test_fields_of_the_config_can_be_set(described: Described, tmp_path: Path) -
         "optimizer": {"kind": "adamw", "lr": 0.001},
         "ema_decay": None,
     }
+
+
+def test_what_a_search_may_change_is_written_as_ranges_and_choices(described: Described) -> None:
+    done = run(
+        *("search", "ds_1", "--set", "epochs=3", "--max-trials", "8", "--no-pruning"),
+        *("-s", "optimizer.lr=1e-4..0.1:log", "-s", "batch_size=4..32:4", "-s", "epochs=2..9"),
+        *("-s", "loss=harmonic,baseline", "-s", "ema_decay=null,0.99"),
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(described.asked[-1][1].content) == {
+        "dataset_id": "ds_1",
+        "config": {"epochs": 3},
+        "max_trials": 8,
+        "pruning": None,
+        "space": {
+            "optimizer.lr": {"kind": "float", "low": 1e-4, "high": 0.1, "log": True},
+            "batch_size": {"kind": "int", "low": 4, "high": 32, "step": 4},
+            "epochs": {"kind": "int", "low": 2, "high": 9},
+            "loss": {"kind": "categorical", "choices": ["harmonic", "baseline"]},
+            "ema_decay": {"kind": "categorical", "choices": [None, 0.99]},
+        },
+    }
+
+
+@pytest.mark.parametrize("wrong", ["lr", "=1..2", "lr=1..", "lr=a..b", "lr=1..2:fast", "lr=true..2"])
+def test_what_is_no_range_is_said_before_anything_is_asked(wrong: str, described: Described) -> None:
+    assert run("search", "ds_1", "-s", wrong).exit_code == 2
+    assert described.asked == []
 
 
 @pytest.mark.parametrize(

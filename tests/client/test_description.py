@@ -26,6 +26,7 @@ DS, JOB, MDL = (
     "mdl_01jz4mp2q7r9s1t3v5w7x9y1z3",
 )
 EVL, CMP, WHK = "evl_01jz4mp2q7r9s1t3v5w7x9y1z4", "cmp_01jz4n2c4e6g8j0m2p4r6t8v0x", "whk_1"
+SRCH = "srch_01jz4p2c4e6g8j0m2p4r6t8v0x"
 ALL: dict[str, Any] = {"order": "asc", "limit": 3}
 TAGS = {"source": "hospital-7"}
 
@@ -120,6 +121,30 @@ CALLS: dict[str, Call] = {
     "pause_comparison": lambda c, _: c.comparisons.pause(CMP),
     "resume_comparison": lambda c, _: c.comparisons.resume(CMP),
     "retry_comparison": lambda c, _: c.comparisons.retry(CMP),
+    "create_search": lambda c, _: c.search(
+        DS,
+        {
+            "optimizer.lr": {"kind": "float", "low": 0.001, "high": 0.1, "log": True},
+            "batch_size": {"kind": "int", "low": 4, "high": 32, "step": 4},
+            "loss": {"kind": "categorical", "choices": ["harmonic", "baseline"]},
+        },
+        config={"epochs": 3},
+        max_trials=12,
+        max_parallel=2,
+        metric="AP75",
+        pruning=False,
+        seed=1,
+        name="losses",
+        metadata=TAGS,
+        priority=1,
+    ),
+    "list_searches": lambda c, _: c.searches.list(dataset=DS, status="running", metadata=TAGS, **ALL),
+    "get_search": lambda c, _: c.searches.get(SRCH),
+    "delete_search": lambda c, _: c.searches.delete(SRCH),
+    "cancel_search": lambda c, _: c.searches.cancel(SRCH),
+    "pause_search": lambda c, _: c.searches.pause(SRCH),
+    "resume_search": lambda c, _: c.searches.resume(SRCH),
+    "retry_search": lambda c, _: c.searches.retry(SRCH),
     "create_webhook": lambda c, _: c.webhooks.create("https://example.org/hook", ["job.*"]),
     "list_webhooks": lambda c, _: c.webhooks.list(),
     "get_webhook": lambda c, _: c.webhooks.get(WHK),
@@ -212,6 +237,7 @@ def test_a_body_is_one_that_the_description_allows(client: Client, described: De
         ("create_job", "TrainJobCreate"),
         ("create_evaluation", "EvaluationCreate"),
         ("create_comparison", "ComparisonCreate"),
+        ("create_search", "SearchCreate"),
         ("put_model_alias", "ModelAliasPut"),
         ("patch_model", "ModelPatch"),
         ("create_webhook", "WebhookCreate"),

@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 
 from harmonicdet import Client
-from harmonicdet.client import Conflict, DatasetInvalid, Invalid, JobFailed, NotFound, WaitTimedOut
+from harmonicdet.client import (
+    Conflict,
+    DatasetInvalid,
+    Invalid,
+    JobFailed,
+    NotFound,
+    SearchFailed,
+    WaitTimedOut,
+)
 from harmonicdet.client.uploading import in_parts
 from store import jobs
 from store.tables import RequestedAction
@@ -235,6 +243,32 @@ def test_what_is_wrong_is_named_by_its_place(client: Client, server: Served) -> 
         client.jobs.get("job_01jz4m8x0v3s7q9k2b5c6d7e8f")
     assert absent.value.code == "job_not_found"
     assert client.plan(dataset, epochs=3).steps is not None
+
+
+def test_a_search_is_asked_for_cancelled_and_begun_again(client: Client, server: Served) -> None:
+    dataset = client.datasets.upload(archive())
+    validated(server.services, dataset.raw)
+    space: Any = {"optimizer.lr": {"kind": "float", "low": 0.001, "high": 0.1, "log": True}}
+    search = client.search(dataset, space, config={"epochs": 2}, max_trials=4, pruning={"warmup_epochs": 1})
+    assert (search.status, search.max_trials) == ("queued", 4)
+    assert search.pruning == {"kind": "median", "startup_trials": 5, "warmup_epochs": 1}
+    assert [one.id for one in client.searches.list(dataset=dataset)] == [search.id]
+    assert search.pause().requested_action == "pause"
+    assert search.resume().requested_action is None
+    with pytest.raises(Conflict):
+        search.delete()
+    assert search.cancel().status == "cancelled"
+    with pytest.raises(SearchFailed, match="cancelled"):
+        search.wait()
+    with pytest.raises(SearchFailed):
+        search.model()
+    assert search.retry().status == "queued"
+    search.cancel().delete()
+    with pytest.raises(NotFound):
+        search.refresh()
+    with pytest.raises(Invalid) as caught:
+        client.search(dataset, {"optimizer.rate": space["optimizer.lr"]})
+    assert [one.pointer for one in caught.value.errors] == ["/space/optimizer.rate"]
 
 
 def _job(client: Client, server: Served) -> Any:

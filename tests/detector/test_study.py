@@ -86,7 +86,7 @@ def test_each_training_is_made_once_and_the_tables_are_written(fake: Path) -> No
     assert "RefineDet512: 36.4 to 38.8 (+2.4)" in row
     assert f"+{mean:.2f} (" in row
     assert row.endswith("| better |")
-    assert "6 trainings, 0.0 hours" in page
+    assert "6 trainings, 0.0 CPU hours" in page
 
 
 def test_words_beside_the_tables_stay(fake: Path) -> None:
@@ -139,7 +139,7 @@ def test_interrupted_trainings_go_on_from_their_checkpoints(fake: Path) -> None:
     assert len(ran(fake)) == 6
     run = fake.parent / "out/drawn/ssdlite/baseline/1"
     assert not (run / "checkpoints").exists()  # they are of no more use
-    assert json.loads((run / "cost.json").read_text())["seconds"] > 0
+    assert json.loads((run / "cost.json").read_text())["cpu_seconds"] > 0
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def is_alive(pid: int) -> bool:
     """Whether the process runs; a zombie, which somebody else has yet to wait for, does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ended before, or while it was read
         return False
 
 
