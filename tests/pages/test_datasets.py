@@ -1,5 +1,6 @@
 """Datasets: uploading one, what was wrong with it drawn on its image, its numbers and images."""
 
+import base64
 import io
 import zipfile
 from pathlib import Path
@@ -61,9 +62,23 @@ def zipped(tmp_path: Path) -> Path:
     return path
 
 
-def drop(page: Page, path: Path) -> None:
-    """As if the file were dragged in from outside; a browser only lets the input take one."""
+def choose(page: Page, path: Path) -> None:
     page.locator("#file").set_input_files(path)
+
+
+def drop(page: Page, path: Path) -> None:
+    """As if the file were dragged in from outside."""
+    data = page.evaluate_handle(
+        """([name, text]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], name));
+            return data;
+        }""",
+        [path.name, base64.b64encode(path.read_bytes()).decode()],
+    )
+    page.dispatch_event("#drop", "dragenter", {"dataTransfer": data})
+    expect(page.locator("#drop")).to_have_class("drop over")
+    page.dispatch_event("#drop", "drop", {"dataTransfer": data})
 
 
 def test_a_dataset_is_uploaded_and_its_faults_are_drawn(
@@ -152,7 +167,7 @@ def test_an_upload_that_was_cut_off_goes_on_where_it_stopped(
 
         page = one.open("/datasets")
         page.route("**/v1/uploads/*", cut)
-        drop(page, path)
+        choose(page, path)
         page.wait_for_url("**/datasets/ds_*")
         one.expected("ERR_FAILED")
         assert cuts == 1
@@ -165,7 +180,7 @@ def test_a_refusal_is_told_where_the_file_is(chromium: Browser, server: Served, 
     path.write_bytes(bytes(LARGE))  # the server of the tests takes 3,000,000
     with seen(chromium, server) as one:
         page = one.open("/datasets")
-        drop(page, path)
+        choose(page, path)
         expect(page.locator("#uploads .fault")).to_contain_text("at most 3000000 bytes")
         one.expected("413")
 
