@@ -9,7 +9,7 @@ export function bars(caption, rows) {
     h("tbody", {}, rows.map(([words, value, colour, note]) =>
       h("tr", {}, h("th", { scope: "row" }, words),
         h("td", { class: "bar-cell" }, h("span", { class: "bar-fill", style: { "--share": value / most, ...(colour ? { "--key": colour } : {}) } })),
-        h("td", { class: "number" }, count(value), note && h("small", {}, note))))));
+        h("td", { class: "number" }, count(value), note && [" ", h("small", {}, note)])))));
 }
 
 /** The words of a bin: from, to, or both. */
