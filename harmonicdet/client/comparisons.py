@@ -6,6 +6,7 @@ from typing import Any, Literal
 from harmonicdet.client.bound import Bound, Resource, given, id_of
 from harmonicdet.client.errors import ComparisonFailed
 from harmonicdet.client.pages import Pages
+from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
     ComparisonDetailView,
     ComparisonFigure,
@@ -15,7 +16,7 @@ from harmonicdet.client.shapes import (
     JobStatus,
     TrainConfig,
 )
-from harmonicdet.client.waiting import FINISHED, Watcher, states, watch
+from harmonicdet.client.waiting import states, watch
 
 Arms = Mapping[str, TrainConfig | Mapping[str, Any]]
 

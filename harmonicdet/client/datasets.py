@@ -9,9 +9,10 @@ from typing import Any, Literal
 from harmonicdet.client.bound import Bound, Resource, given, id_of
 from harmonicdet.client.errors import DatasetInvalid
 from harmonicdet.client.pages import Pages
+from harmonicdet.client.progress import Watcher
 from harmonicdet.client.shapes import DatasetImageView, DatasetStatus, DatasetView, FindingView, StatsView
 from harmonicdet.client.uploading import IN_PARTS_FROM, Told, archive_of, in_parts
-from harmonicdet.client.waiting import Watcher, states, watch
+from harmonicdet.client.waiting import states, watch
 
 Metadata = Mapping[str, str]
 

@@ -10,6 +10,7 @@ from harmonicdet.client.bound import Bound, Resource, given, id_of
 from harmonicdet.client.downloading import download
 from harmonicdet.client.errors import EvaluationFailed
 from harmonicdet.client.pages import Pages
+from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
     ConfusionView,
     DatasetView,
@@ -22,7 +23,7 @@ from harmonicdet.client.shapes import (
     PrecisionRecallView,
     ThresholdSweepView,
 )
-from harmonicdet.client.waiting import FINISHED, Watcher, states, watch
+from harmonicdet.client.waiting import states, watch
 
 Metadata = Mapping[str, str]
 

@@ -7,6 +7,7 @@ from harmonicdet.client import events
 from harmonicdet.client.bound import Bound, Resource, given, id_of
 from harmonicdet.client.errors import JobFailed
 from harmonicdet.client.pages import Pages
+from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
     CheckpointView,
     DatasetView,
@@ -19,7 +20,7 @@ from harmonicdet.client.shapes import (
     MetricView,
     TrainConfig,
 )
-from harmonicdet.client.waiting import FINISHED, Watcher, states, watch
+from harmonicdet.client.waiting import states, watch
 
 if TYPE_CHECKING:
     from harmonicdet.client.models import ModelDetail

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harmonicdet.client.bound import Bound, Resource, given, id_of
 from harmonicdet.client.errors import SearchFailed
 from harmonicdet.client.pages import Pages
+from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
     Choices,
     DatasetView,
@@ -18,7 +19,7 @@ from harmonicdet.client.shapes import (
     SearchView,
     TrainConfig,
 )
-from harmonicdet.client.waiting import FINISHED, Watcher, states, watch
+from harmonicdet.client.waiting import states, watch
 
 if TYPE_CHECKING:
     from harmonicdet.client.models import ModelDetail

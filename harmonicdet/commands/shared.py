@@ -124,7 +124,7 @@ def metrics_line(metrics: dict[str, Any] | None) -> str:
 
 def ago(time: datetime | None) -> str:
     """Such as `3 min ago`."""
-    from harmonicdet.client.waiting import duration
+    from harmonicdet.client.progress import duration
 
     return "" if time is None else f"{duration(max(0.0, (datetime.now(UTC) - time).total_seconds()))} ago"
 
