@@ -87,7 +87,7 @@ lint: $(READY) ## Check style, types, the imports between rooms, and the Dockerf
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/*.Dockerfile
 
-client: $(READY) ## Write what the Python client knows of the API from its OpenAPI description
+client: $(READY) ## Write what the Python client knows of the API, and the client without `await`
 	$(BIN)/python -m tests.client.generate
 
 sbom: $(READY) ## Write what the images' environments are made of, as CycloneDX, to sbom/

@@ -9,9 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from harmonicdet.cli import app
-from harmonicdet.client import client as module
-from harmonicdet.client import waiting
-from harmonicdet.client.transport import Transport
+from harmonicdet.client.synchronous import client as module
+from harmonicdet.client.synchronous.transport import Transport
 from tests.client.described import Described
 
 JOB = "job_01jz4m9a6hcy0p3t1w5x7z9b2d"
@@ -186,8 +185,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(monkeypatch: pytest.MonkeyPat
     def interrupted(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(waiting, "states", interrupted)
-    monkeypatch.setattr("harmonicdet.client.jobs.states", interrupted)
+    monkeypatch.setattr("harmonicdet.client.synchronous.jobs.states", interrupted)
     done = run("train", "ds_1", "--follow")
     assert done.exit_code == 130
     assert f"{JOB} goes on" in done.stderr

@@ -1,17 +1,15 @@
 """Models: read, download, predict, import, and the names that mean one of them."""
 
+# Written by `make client` from asynchronous/models.py.
+
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from harmonicdet.client.bound import Bound, Resource, given, id_of
-from harmonicdet.client.downloading import download
+from harmonicdet.client.arguments import given, id_of
 from harmonicdet.client.images import Image, encoded
-from harmonicdet.client.pages import Pages
-from harmonicdet.client.predictions import Asked, Prediction
 from harmonicdet.client.shapes import (
     ArtifactView,
     DatasetView,
@@ -19,6 +17,11 @@ from harmonicdet.client.shapes import (
     ModelDetailView,
     ModelView,
 )
+from harmonicdet.client.synchronous.backend import blocking, each
+from harmonicdet.client.synchronous.bound import Bound, Resource
+from harmonicdet.client.synchronous.downloading import download
+from harmonicdet.client.synchronous.pages import Pages
+from harmonicdet.client.synchronous.predictions import Asked, Prediction
 
 Thresholds = float | Mapping[str, float]
 _UNCHANGED: Any = object()
@@ -73,7 +76,11 @@ class Models(Resource):
         dataset_id = None if dataset is None else id_of(dataset)
         query = given(dataset_id=dataset_id, metadata=metadata, order=order)
         return Pages(
-            self._transport, "list_models", lambda raw: Model(raw, self._client), query=query, limit=limit
+            self._transport,
+            "list_models",
+            lambda raw: Model(raw, self._client),
+            query=query,
+            limit=limit,
         )
 
     def predict(
@@ -100,7 +107,8 @@ class Models(Resource):
             box_format=box_format,
             masks=masks,
         )
-        return Asked(self._transport, id_of(model), encoded(image), query).answer()
+        data = blocking(encoded, image)
+        return Asked(self._transport, id_of(model), data, query).answer()
 
     def predict_each(
         self,
@@ -111,14 +119,11 @@ class Models(Resource):
         **options: Any,
     ) -> Iterator[Prediction]:
         """One prediction after another, in the order of the images; several are asked for at once."""
-        with ThreadPoolExecutor(at_once) as pool:
-            waiting = []
-            for image in images:
-                waiting.append(pool.submit(self.predict, model, image, **options))
-                if len(waiting) > 2 * at_once:
-                    yield waiting.pop(0).result()
-            for one in waiting:
-                yield one.result()
+
+        def predict(image: Image) -> Prediction:
+            return self.predict(model, image, **options)
+
+        return each(predict, images, at_once=at_once)
 
     def artifacts(self, model: str | ModelView | ModelDetailView) -> "list_[ArtifactView]":
         """Its files."""

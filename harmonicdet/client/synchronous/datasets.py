@@ -1,18 +1,24 @@
 """Datasets: upload, wait for the validation, read what it found, look at the images."""
 
+# Written by `make client` from asynchronous/datasets.py.
+
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from harmonicdet.client.bound import Bound, Resource, given, id_of
+from harmonicdet.client.arguments import given, id_of
 from harmonicdet.client.errors import DatasetInvalid
-from harmonicdet.client.pages import Pages
+from harmonicdet.client.files import archive_of
 from harmonicdet.client.progress import Watcher
 from harmonicdet.client.shapes import DatasetImageView, DatasetStatus, DatasetView, FindingView, StatsView
-from harmonicdet.client.uploading import IN_PARTS_FROM, Told, archive_of, in_parts
-from harmonicdet.client.waiting import states, watch
+from harmonicdet.client.synchronous.backend import blocking
+from harmonicdet.client.synchronous.bound import Bound, Resource
+from harmonicdet.client.synchronous.pages import Pages
+from harmonicdet.client.synchronous.uploading import IN_PARTS_FROM, Told, in_parts
+from harmonicdet.client.synchronous.waiting import states, watch
 
 Metadata = Mapping[str, str]
 
@@ -72,9 +78,10 @@ class Datasets(Resource):
             return self._whole(source, terms)
         path = Path(source)
         terms.setdefault("name", path.resolve().stem if path.is_file() else path.resolve().name)
-        with archive_of(path) as archive:
+        with ExitStack() as stack:
+            archive = blocking(stack.enter_context, archive_of(path))
             if archive.stat().st_size < IN_PARTS_FROM:
-                return self._whole(archive.read_bytes(), terms)
+                return self._whole(blocking(archive.read_bytes), terms)
             upload_id = in_parts(self._transport, archive, told=told)
         body = terms | {"upload_id": upload_id}
         return Dataset(self._transport.json("create_dataset", body=body), self._client)
@@ -90,7 +97,7 @@ class Datasets(Resource):
         return Dataset(self._transport.json("get_dataset", {"dataset_id": dataset}), self._client)
 
     def wait(
-        self, dataset: str | Dataset, *, progress: bool | Watcher = False, timeout: float | None = None
+        self, dataset: str | DatasetView, *, progress: bool | Watcher = False, timeout: float | None = None
     ) -> Dataset:
         """As it is when it has been validated. Raises `DatasetInvalid`, `WaitTimedOut`."""
         found = states(
@@ -117,18 +124,18 @@ class Datasets(Resource):
         query = given(status=status, metadata=metadata, order=order)
         return Pages(self._transport, "list_datasets", self._make, query=query, limit=limit)
 
-    def report(self, dataset: str | Dataset, *, limit: int | None = None) -> Pages[FindingView]:
+    def report(self, dataset: str | DatasetView, *, limit: int | None = None) -> Pages[FindingView]:
         """What the validation found, in the order of the archive."""
         path = {"dataset_id": id_of(dataset)}
         return Pages(self._transport, "get_dataset_report", FindingView, path, limit=limit)
 
-    def stats(self, dataset: str | Dataset) -> StatsView:
+    def stats(self, dataset: str | DatasetView) -> StatsView:
         """Balance of the classes, sizes and shapes of boxes and images."""
         return StatsView(self._transport.json("get_dataset_stats", {"dataset_id": id_of(dataset)}))
 
     def images(
         self,
-        dataset: str | Dataset,
+        dataset: str | DatasetView,
         *,
         split: str | None = None,
         category_id: int | None = None,
@@ -140,17 +147,19 @@ class Datasets(Resource):
         path = {"dataset_id": id_of(dataset)}
         return Pages(self._transport, "list_dataset_images", DatasetImageView, path, query=query, limit=limit)
 
-    def image(self, dataset: str | Dataset, position: int) -> bytes:
+    def image(self, dataset: str | DatasetView, position: int) -> bytes:
         """The file of an image, as it was uploaded; `position` is its `id`."""
         path = {"dataset_id": id_of(dataset), "position": position}
-        return self._transport.ask("get_dataset_image_content", path).content
+        answer = self._transport.ask("get_dataset_image_content", path)
+        return answer.content
 
-    def preview(self, dataset: str | Dataset, position: int, *, size: int | None = None) -> bytes:
+    def preview(self, dataset: str | DatasetView, position: int, *, size: int | None = None) -> bytes:
         """An image with its boxes drawn, as JPEG; `size` is its longer side in pixels."""
         path = {"dataset_id": id_of(dataset), "position": position}
-        return self._transport.ask("get_dataset_image_preview", path, query=given(size=size)).content
+        answer = self._transport.ask("get_dataset_image_preview", path, query=given(size=size))
+        return answer.content
 
-    def delete(self, dataset: str | Dataset) -> None:
+    def delete(self, dataset: str | DatasetView) -> None:
         """Models trained on it keep working. Raises `Conflict` while a job uses it."""
         self._transport.ask("delete_dataset", {"dataset_id": id_of(dataset)})
 

@@ -1,5 +1,7 @@
 """Waits for something to end."""
 
+# Written by `make client` from asynchronous/waiting.py.
+
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,7 +10,7 @@ from harmonicdet.client.errors import ConnectionFailed, ServiceFailed, WaitTimed
 from harmonicdet.client.progress import Watcher, bar
 
 if TYPE_CHECKING:
-    from harmonicdet.client.transport import Transport
+    from harmonicdet.client.synchronous.transport import Transport
 
 _SHORTEST_SECONDS = 0.1
 _LONGEST_SECONDS = 2.0
@@ -26,7 +28,7 @@ def states(
 ) -> Iterator[dict[str, Any]]:
     """Each state that differs from the one before, the first at once, the one for which `ended` last.
 
-    Raises `WaitTimedOut` after `timeout` seconds, and what `Transport.ask` raises.
+    Raises `WaitTimedOut` after `timeout` seconds, and what asking raises.
     """
     began = heard = clock()
     etag, pause = "", _SHORTEST_SECONDS

@@ -6,10 +6,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from harmonicdet.client.bound import Bound, Resource, given, id_of
-from harmonicdet.client.downloading import download
+from harmonicdet.client.arguments import given, id_of
+from harmonicdet.client.asynchronous.bound import AsyncBound, AsyncResource
+from harmonicdet.client.asynchronous.downloading import download
+from harmonicdet.client.asynchronous.pages import AsyncPages
+from harmonicdet.client.asynchronous.waiting import states, watch
 from harmonicdet.client.errors import EvaluationFailed
-from harmonicdet.client.pages import Pages
 from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
     ConfusionView,
@@ -23,37 +25,38 @@ from harmonicdet.client.shapes import (
     PrecisionRecallView,
     ThresholdSweepView,
 )
-from harmonicdet.client.waiting import states, watch
 
 Metadata = Mapping[str, str]
 
 
-class _Evaluation(Bound):
-    def refresh(self) -> "EvaluationDetail":
+class _AsyncEvaluation(AsyncBound):
+    async def refresh(self) -> "AsyncEvaluationDetail":
         """As it is now, with every measure."""
-        return self._client.evaluations.get(self.id)
+        return await self._client.evaluations.get(self.id)
 
-    def wait(self, *, progress: bool | Watcher = False, timeout: float | None = None) -> "EvaluationDetail":
+    async def wait(
+        self, *, progress: bool | Watcher = False, timeout: float | None = None
+    ) -> "AsyncEvaluationDetail":
         """With every measure, once it has succeeded. Raises `EvaluationFailed`, `WaitTimedOut`."""
-        return self._client.evaluations.wait(self.id, progress=progress, timeout=timeout)
+        return await self._client.evaluations.wait(self.id, progress=progress, timeout=timeout)
 
-    def delete(self) -> None:
+    async def delete(self) -> None:
         """Raises `Conflict` while it is being made."""
-        self._client.evaluations.delete(self.id)
+        await self._client.evaluations.delete(self.id)
 
 
-class Evaluation(_Evaluation, EvaluationView):
+class AsyncEvaluation(_AsyncEvaluation, EvaluationView):
     """An evaluation, as lists have it."""
 
 
-class EvaluationDetail(_Evaluation, EvaluationDetailView):
+class AsyncEvaluationDetail(_AsyncEvaluation, EvaluationDetailView):
     """An evaluation with every measure."""
 
 
-class Evaluations(Resource):
+class AsyncEvaluations(AsyncResource):
     """`client.evaluations`."""
 
-    def create(
+    async def create(
         self,
         model: str | ModelView | ModelDetailView,
         dataset: str | DatasetView,
@@ -64,7 +67,7 @@ class Evaluations(Resource):
         voc_inclusive: bool | None = None,
         priority: int | None = None,
         metadata: Metadata | None = None,
-    ) -> Evaluation:
+    ) -> AsyncEvaluation:
         """Measure a model, by id or alias, on a split of a dataset that is ready."""
         said = given(
             split=split,
@@ -75,9 +78,9 @@ class Evaluations(Resource):
             metadata=metadata,
         )
         body = {"model": id_of(model), "dataset_id": id_of(dataset)} | said
-        return self._make(self._transport.json("create_evaluation", body=body))
+        return self._make(await self._transport.json("create_evaluation", body=body))
 
-    def of_detections(
+    async def of_detections(
         self,
         source: str | PathLike[str] | bytes,
         dataset: str | DatasetView,
@@ -88,7 +91,7 @@ class Evaluations(Resource):
         voc_inclusive: bool | None = None,
         priority: int | None = None,
         metadata: Metadata | None = None,
-    ) -> Evaluation:
+    ) -> AsyncEvaluation:
         """Measure COCO results (JSON) of any program: a file of them, or its bytes."""
         said = given(
             split=split,
@@ -102,26 +105,26 @@ class Evaluations(Resource):
             name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()
         }
         if isinstance(source, bytes):
-            return self._sent(fields, "detections.json", source)
+            return await self._sent(fields, "detections.json", source)
         with Path(source).open("rb") as file:
-            return self._sent(fields, Path(source).name, file)
+            return await self._sent(fields, Path(source).name, file)
 
-    def _sent(self, fields: dict[str, str], name: str, content: Any) -> Evaluation:
+    async def _sent(self, fields: dict[str, str], name: str, content: Any) -> AsyncEvaluation:
         files = {"file": (name, content, "application/json")}
-        return self._make(self._transport.json("create_evaluation", data=fields, files=files))
+        return self._make(await self._transport.json("create_evaluation", data=fields, files=files))
 
-    def get(self, evaluation: str) -> EvaluationDetail:
+    async def get(self, evaluation: str) -> AsyncEvaluationDetail:
         """The evaluation with this id, with every measure."""
-        answer = self._transport.json("get_evaluation", {"evaluation_id": evaluation})
-        return EvaluationDetail(answer, self._client)
+        answer = await self._transport.json("get_evaluation", {"evaluation_id": evaluation})
+        return AsyncEvaluationDetail(answer, self._client)
 
-    def wait(
+    async def wait(
         self,
         evaluation: str | EvaluationView | EvaluationDetailView,
         *,
         progress: bool | Watcher = False,
         timeout: float | None = None,
-    ) -> EvaluationDetail:
+    ) -> AsyncEvaluationDetail:
         """With every measure, once it has succeeded. Raises `EvaluationFailed`, `WaitTimedOut`."""
         found = states(
             self._transport,
@@ -130,7 +133,7 @@ class Evaluations(Resource):
             ended=lambda state: state["status"] in FINISHED,
             timeout=timeout,
         )
-        ended = EvaluationDetail(watch(found, progress), self._client)
+        ended = AsyncEvaluationDetail(await watch(found, progress), self._client)
         if ended.status != "succeeded":
             raise EvaluationFailed(ended)
         return ended
@@ -144,7 +147,7 @@ class Evaluations(Resource):
         metadata: Metadata | None = None,
         order: Literal["asc", "desc"] = "desc",
         limit: int | None = None,
-    ) -> Pages[Evaluation]:
+    ) -> AsyncPages[AsyncEvaluation]:
         """Evaluations by age, the newest first."""
         query = given(
             model_id=None if model is None else id_of(model),
@@ -153,13 +156,15 @@ class Evaluations(Resource):
             metadata=metadata,
             order=order,
         )
-        return Pages(self._transport, "list_evaluations", self._make, query=query, limit=limit)
+        return AsyncPages(self._transport, "list_evaluations", self._make, query=query, limit=limit)
 
-    def confusion_matrix(self, evaluation: str | EvaluationView | EvaluationDetailView) -> ConfusionView:
+    async def confusion_matrix(
+        self, evaluation: str | EvaluationView | EvaluationDetailView
+    ) -> ConfusionView:
         """Which class is taken for which."""
-        return ConfusionView(self._read("get_confusion_matrix", evaluation))
+        return ConfusionView(await self._read("get_confusion_matrix", evaluation))
 
-    def pr_curves(
+    async def pr_curves(
         self,
         evaluation: str | EvaluationView | EvaluationDetailView,
         *,
@@ -168,11 +173,13 @@ class Evaluations(Resource):
     ) -> PrecisionRecallView:
         """Precision over recall, class by class."""
         query = given(category_id=category_id, region=region)
-        return PrecisionRecallView(self._read("get_pr_curves", evaluation, query=query))
+        return PrecisionRecallView(await self._read("get_pr_curves", evaluation, query=query))
 
-    def threshold_sweep(self, evaluation: str | EvaluationView | EvaluationDetailView) -> ThresholdSweepView:
+    async def threshold_sweep(
+        self, evaluation: str | EvaluationView | EvaluationDetailView
+    ) -> ThresholdSweepView:
         """What each score threshold does, and the ones worth taking."""
-        return ThresholdSweepView(self._read("get_threshold_sweep", evaluation))
+        return ThresholdSweepView(await self._read("get_threshold_sweep", evaluation))
 
     def images(
         self,
@@ -182,36 +189,36 @@ class Evaluations(Resource):
         showing: Literal["false_positives", "misses", "mistakes"] | None = None,
         category_id: int | None = None,
         limit: int | None = None,
-    ) -> Pages[EvaluationImageView]:
+    ) -> AsyncPages[EvaluationImageView]:
         """What was found on each image, and what was not; `showing`: only images that have some."""
         query = given(score_threshold=score_threshold, showing=showing, category_id=category_id)
         path = {"evaluation_id": id_of(evaluation)}
-        return Pages(
+        return AsyncPages(
             self._transport, "list_evaluation_images", EvaluationImageView, path, query=query, limit=limit
         )
 
-    def download_detections(
+    async def download_detections(
         self, evaluation: str | EvaluationView | EvaluationDetailView, target: str | PathLike[str]
     ) -> Path:
         """The detections as COCO results."""
         path = {"evaluation_id": id_of(evaluation)}
-        return download(self._transport, "get_evaluation_detections", path, Path(target))
+        return await download(self._transport, "get_evaluation_detections", path, Path(target))
 
-    def download_ground_truth(
+    async def download_ground_truth(
         self, evaluation: str | EvaluationView | EvaluationDetailView, target: str | PathLike[str]
     ) -> Path:
         """The split as a COCO dataset."""
         path = {"evaluation_id": id_of(evaluation)}
-        return download(self._transport, "get_evaluation_ground_truth", path, Path(target))
+        return await download(self._transport, "get_evaluation_ground_truth", path, Path(target))
 
-    def delete(self, evaluation: str | EvaluationView | EvaluationDetailView) -> None:
+    async def delete(self, evaluation: str | EvaluationView | EvaluationDetailView) -> None:
         """Raises `Conflict` while it is being made."""
-        self._transport.ask("delete_evaluation", {"evaluation_id": id_of(evaluation)})
+        await self._transport.ask("delete_evaluation", {"evaluation_id": id_of(evaluation)})
 
-    def _read(
+    async def _read(
         self, operation: str, evaluation: str | EvaluationView | EvaluationDetailView, **options: Any
     ) -> Any:
-        return self._transport.json(operation, {"evaluation_id": id_of(evaluation)}, **options)
+        return await self._transport.json(operation, {"evaluation_id": id_of(evaluation)}, **options)
 
-    def _make(self, raw: dict[str, Any]) -> Evaluation:
-        return Evaluation(raw, self._client)
+    def _make(self, raw: dict[str, Any]) -> AsyncEvaluation:
+        return AsyncEvaluation(raw, self._client)
