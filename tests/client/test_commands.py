@@ -174,6 +174,31 @@ def test_each_thing_wrong_with_a_request_is_named(monkeypatch: pytest.MonkeyPatc
     assert "/config/batch: there is no such field" in said
 
 
+def test_predictions_are_written_as_annotations(tmp_path: Path, described: Described) -> None:
+    (tmp_path / "a.png").write_bytes(b"image")
+    asked = ("models", "predict", "production", str(tmp_path / "a.png"), "--threshold", "0.3")
+    done = run(*asked, "--export", "yolo", "--to", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == f"{tmp_path / 'out'}: 1 images, 1 objects"
+    assert (tmp_path / "out" / "images" / "a.png").read_bytes() == b"image"
+    assert (tmp_path / "out" / "labels" / "a.txt").read_text().startswith("1 0.")
+    assert described.asked[-1][1].url.params["score_threshold"] == "0.3"
+    again = run(*asked, "--export", "yolo", "--to", str(tmp_path / "out"))
+    assert again.exit_code == 1
+    assert "There is something in" in again.stderr
+    of_dataset = run(
+        *("models", "predict", "production", "ds_1", "--export", "coco-results", "--split", "val", "--json"),
+        *("--to", str(tmp_path / "results.json")),
+    )
+    assert json.loads(of_dataset.stdout)["objects"] == len(
+        json.loads((tmp_path / "results.json").read_text())
+    )
+    count = len(described.asked)
+    for wrong in (["--export", "kitti", "--to", "x"], ["--export", "voc"], ["--to", "x"]):
+        assert run(*asked, *wrong).exit_code == 2
+    assert len(described.asked) == count
+
+
 def test_wrong_use_is_said_before_anything_is_asked(described: Described) -> None:
     assert run("train", "ds_1", "--set", "epochs").exit_code == 2
     assert run("models", "predict", "mdl_1", "no-such-image.jpg").exit_code == 2

@@ -1,15 +1,17 @@
 """Models: read, download, predict, import, and the names that mean one of them."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from harmonicdet.client.annotations import Exported, Format
 from harmonicdet.client.arguments import given, id_of
 from harmonicdet.client.asynchronous.backend import blocking, each
 from harmonicdet.client.asynchronous.bound import AsyncBound, AsyncResource
 from harmonicdet.client.asynchronous.downloading import download
+from harmonicdet.client.asynchronous.exporting import Images, export
 from harmonicdet.client.asynchronous.pages import AsyncPages
 from harmonicdet.client.asynchronous.predictions import AsyncAsked, AsyncPrediction
 from harmonicdet.client.images import Image, encoded
@@ -33,6 +35,10 @@ class _AsyncModel(AsyncBound):
     async def predict(self, image: Image, **options: Any) -> AsyncPrediction:
         """What it finds on an image; see `client.models.predict`."""
         return await self._client.models.predict(self.id, image, **options)
+
+    async def export(self, images: Images, target: str | PathLike[str], **options: Any) -> Exported:
+        """What it finds on many images, written as annotations; see `client.models.export`."""
+        return await self._client.models.export(self.id, images, target, **options)
 
     async def download(self, name: str, target: str | PathLike[str] = ".") -> Path:
         """Fetch one of its files, such as `model.onnx`, to a path or into a folder."""
@@ -122,6 +128,47 @@ class AsyncModels(AsyncResource):
             return await self.predict(model, image, **options)
 
         return each(predict, images, at_once=at_once)
+
+    async def export(
+        self,
+        model: str | ModelView | ModelDetailView,
+        images: Images,
+        target: str | PathLike[str],
+        *,
+        format: Format = "coco",  # noqa: A002  # as uploads have it
+        split: str | None = None,
+        score_threshold: Thresholds | None = None,
+        operating_point: Literal["max_f1", "precision"] | None = None,
+        max_detections: int | None = None,
+        classes: Sequence[str | int] | None = None,
+        with_images: bool = True,
+        at_once: int = 4,
+        told: Callable[[int, int], None] | None = None,
+    ) -> Exported:
+        """What the model finds on many images, written as annotations for people to go over in their tool.
+
+        `images`: a folder, paths, or a dataset of the service (of which `split` is one). `target`: a zip by
+        its suffix, else a folder; of `coco-results` a file. `told` is called with the images that are done
+        and all. Raises `FileExistsError` when something is there already.
+        """
+        options = {
+            "score_threshold": score_threshold,
+            "operating_point": operating_point,
+            "max_detections": max_detections,
+            "classes": classes,
+        }
+        return await export(
+            self._client,
+            await self.get(id_of(model)),
+            images,
+            Path(target),
+            format=format,
+            split=split,
+            with_images=with_images,
+            at_once=at_once,
+            told=told,
+            options=options,
+        )
 
     async def artifacts(self, model: str | ModelView | ModelDetailView) -> "list_[ArtifactView]":
         """Its files."""

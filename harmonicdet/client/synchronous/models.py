@@ -3,11 +3,12 @@
 # Written by `make client` from asynchronous/models.py.
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from harmonicdet.client.annotations import Exported, Format
 from harmonicdet.client.arguments import given, id_of
 from harmonicdet.client.images import Image, encoded
 from harmonicdet.client.shapes import (
@@ -20,6 +21,7 @@ from harmonicdet.client.shapes import (
 from harmonicdet.client.synchronous.backend import blocking, each
 from harmonicdet.client.synchronous.bound import Bound, Resource
 from harmonicdet.client.synchronous.downloading import download
+from harmonicdet.client.synchronous.exporting import Images, export
 from harmonicdet.client.synchronous.pages import Pages
 from harmonicdet.client.synchronous.predictions import Asked, Prediction
 
@@ -35,6 +37,10 @@ class _Model(Bound):
     def predict(self, image: Image, **options: Any) -> Prediction:
         """What it finds on an image; see `client.models.predict`."""
         return self._client.models.predict(self.id, image, **options)
+
+    def export(self, images: Images, target: str | PathLike[str], **options: Any) -> Exported:
+        """What it finds on many images, written as annotations; see `client.models.export`."""
+        return self._client.models.export(self.id, images, target, **options)
 
     def download(self, name: str, target: str | PathLike[str] = ".") -> Path:
         """Fetch one of its files, such as `model.onnx`, to a path or into a folder."""
@@ -124,6 +130,47 @@ class Models(Resource):
             return self.predict(model, image, **options)
 
         return each(predict, images, at_once=at_once)
+
+    def export(
+        self,
+        model: str | ModelView | ModelDetailView,
+        images: Images,
+        target: str | PathLike[str],
+        *,
+        format: Format = "coco",  # noqa: A002  # as uploads have it
+        split: str | None = None,
+        score_threshold: Thresholds | None = None,
+        operating_point: Literal["max_f1", "precision"] | None = None,
+        max_detections: int | None = None,
+        classes: Sequence[str | int] | None = None,
+        with_images: bool = True,
+        at_once: int = 4,
+        told: Callable[[int, int], None] | None = None,
+    ) -> Exported:
+        """What the model finds on many images, written as annotations for people to go over in their tool.
+
+        `images`: a folder, paths, or a dataset of the service (of which `split` is one). `target`: a zip by
+        its suffix, else a folder; of `coco-results` a file. `told` is called with the images that are done
+        and all. Raises `FileExistsError` when something is there already.
+        """
+        options = {
+            "score_threshold": score_threshold,
+            "operating_point": operating_point,
+            "max_detections": max_detections,
+            "classes": classes,
+        }
+        return export(
+            self._client,
+            self.get(id_of(model)),
+            images,
+            Path(target),
+            format=format,
+            split=split,
+            with_images=with_images,
+            at_once=at_once,
+            told=told,
+            options=options,
+        )
 
     def artifacts(self, model: str | ModelView | ModelDetailView) -> "list_[ArtifactView]":
         """Its files."""
