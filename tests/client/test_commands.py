@@ -66,6 +66,7 @@ def described_service(monkeypatch: pytest.MonkeyPatch, described: Described) -> 
         ("evaluations show evl_1", "967 objects"),
         ("compare ds_1 --arm a --arm b:loss=baseline", "0 of 6 trainings"),
         ("comparisons show cmp_1", "harmonic better"),
+        ("comparisons retry cmp_1", "harmonic better"),
         ("search ds_1 -s optimizer.lr=0.001..0.1:log", "0 of 30 trials"),
         ("searches list", "AP 0.371  optimizer.lr=0.0187 loss.alpha=1.31"),
         ("searches show srch_1", "optimizer.lr 91%, loss.alpha 9%"),
