@@ -4,6 +4,7 @@ A request shows its key as `Authorization: Bearer hd_…`, never anywhere else. 
 without is answered 401, a key without the scope 403, and what belongs to another project looks absent.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -58,8 +59,19 @@ OWNER = Caller(DEFAULT_PROJECT, frozenset(Scope))
 NOBODY = Caller(DEFAULT_PROJECT, frozenset())
 
 # What anybody may ask: whether the service is there, and how it is spoken to.
-PUBLIC = frozenset({"healthz", "readyz", "docs"})
+PUBLIC = frozenset({"healthz", "readyz", "docs", "page", "asset", "sign_in", "sign_out"})
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+# The pages, which hold nobody's data: they ask for it as everybody does.
+PAGE_PATHS = re.compile(
+    r"/|/session|/sign-in|/train|/static/[^/]+/[^/]+"
+    r"|/(datasets|jobs|models|evaluations|comparisons|searches)(/[^/]+)?"
+)
+
+
+def is_public(path: str) -> bool:
+    """Whether anybody may ask for what is at this path."""
+    return path in PUBLIC_PATHS or PAGE_PATHS.fullmatch(path) is not None
+
 
 # Every other operation, by its id. A route without an entry needs `admin`, and fails a test.
 SCOPES: dict[str, Scope] = {
@@ -120,6 +132,7 @@ SCOPES: dict[str, Scope] = {
     "get_confusion_matrix": Scope.READ,
     "get_pr_curves": Scope.READ,
     "get_threshold_sweep": Scope.READ,
+    "get_evaluation_figure": Scope.READ,
     "list_evaluation_images": Scope.READ,
     "get_evaluation_detections": Scope.READ,
     "get_evaluation_ground_truth": Scope.READ,

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from api import errors, idempotency, metrics, openapi
 from api.dependencies import ADMITTED
 from api.middleware import Authentication, BodyLimit, RequestContext
+from api.pages import routes as pages
 from api.polling import Polling
 from api.routes import (
     architectures,
@@ -103,6 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         system,
         workers,
         storage,
+        pages,
     ):
         app.include_router(module.router)
     app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]

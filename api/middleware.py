@@ -12,6 +12,8 @@ from ulid import ULID
 from api import access, errors, instruments, logs, polling
 from api.access import Caller, KeyInvalid, KeyMissing
 from api.errors import Refusal
+from api.origin import require_own
+from api.pages import session
 from api.services import Services
 from store import context, keys
 from store.errors import StoreError
@@ -89,46 +91,55 @@ class Authentication:
 
 async def _caller(services: Services, scope: Scope) -> Caller:
     shown = _header(scope, b"authorization")
-    if scope["path"] in access.PUBLIC_PATHS:
+    if access.is_public(scope["path"]):
         return access.NOBODY
+    secret = services.secret
     if shown is None:
+        signed_in = session.shown(scope)
+        if signed_in is not None and secret is not None:
+            found = session.recognised(
+                await _row(services, session.prefix_of(signed_in), scope), secret, signed_in
+            )
+            if found is not None:
+                require_own(scope, told=True)
+                return access.caller_of(found)
+            scope["state"].pop(polling.POLLED, None)  # it came with a key that is not this cookie's
         if services.keys_required:
             raise KeyMissing
+        require_own(scope, told=False)
         return access.OWNER
     scheme, _, text = shown.partition(" ")
-    secret = services.secret
     if scheme.lower() != "bearer" or secret is None:
         raise KeyInvalid
 
-    found = await _key(services, secret, text.strip(), scope)
+    text = text.strip()
+    found = keys.recognised(await _row(services, keys.prefix_of(text), scope), secret=secret, text=text)
     if found is None:
         raise KeyInvalid
     return access.caller_of(found)
 
 
-async def _key(services: Services, secret: bytes, text: str, scope: Scope) -> Key | KeyGlance | None:
-    """The database is asked every time: a key that was revoked is refused from that moment on.
+async def _row(services: Services, prefix: str | None, scope: Scope) -> Key | KeyGlance | None:
+    """The valid key with this prefix.
 
-    Whoever polls a job is looked up together with it.
+    The database is asked every time: a key that was revoked is refused from that moment on. Whoever polls a
+    job is looked up together with it.
     """
-    prefix = keys.prefix_of(text)
     if prefix is None:
         return None
-    row: KeyGlance | None
     try:
         job_id = polling.job_of(scope)
         if job_id is None:
-            row = await services.glances.key(prefix)
-        else:
-            row, scope["state"][polling.POLLED] = await services.glances.key_and_job(prefix, job_id)
+            return await services.glances.key(prefix)
+        row, scope["state"][polling.POLLED] = await services.glances.key_and_job(prefix, job_id)
+        return row
     except NotNow:
 
         def find() -> Key | None:
-            with services.database.read() as session:
-                return keys.authenticate(session, secret=secret, text=text)
+            with services.database.read() as database:
+                return keys.valid(database, prefix)
 
         return await to_thread.run_sync(find)
-    return keys.recognised(row, secret=secret, text=text)
 
 
 class BodyLimit:

@@ -12,6 +12,7 @@ from api import access
 from api.access import KeyInvalid, KeyMissing, ScopeMissing
 from api.errors import MEDIA_TYPE, Invalid, phrase, status_of
 from api.idempotency import REPLAYED
+from api.origin import CHANGES, CrossSite
 from api.rates import RateLimited
 from api.schemas import comparisons, datasets, evaluations, jobs, models, searches, uploads
 from api.schemas.common import Problem, Shape
@@ -143,8 +144,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         )
         _add_components(schema)
         for path in schema["paths"].values():
-            for operation in path.values():
-                _finish(operation, schema["components"]["schemas"])
+            for method, operation in path.items():
+                _finish(method, operation, schema["components"]["schemas"])
         app.openapi_schema = schema
     return app.openapi_schema
 
@@ -199,7 +200,7 @@ def _every_shape(shape: type[Shape]) -> Iterator[type[Shape]]:
         yield from _every_shape(below)
 
 
-def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+def _finish(method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     responses: dict[str, Any] = operation["responses"]
     declared = responses.get("422", {}).get("content", {})
     if "application/json" in declared:  # FastAPI's own, put there for every operation with parameters
@@ -208,6 +209,8 @@ def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     if operation["operationId"] in access.SCOPES:
         operation["security"] = [{"key": [access.SCOPES[operation["operationId"]].value]}]
         everywhere += [KeyMissing, KeyInvalid, ScopeMissing, RateLimited]
+        if method in CHANGES:
+            everywhere.append(CrossSite)
     else:
         operation["security"] = []
     is_done_once = any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", []))

@@ -5,6 +5,7 @@ from itertools import chain
 
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 
 from detector.data.archive import Archive
 from detector.data.catalogue import Catalogue
@@ -34,8 +35,12 @@ def media_type(start: bytes) -> str:
     )
 
 
-def preview(archive: Archive, member: str, catalogue: Catalogue, position: int, size: int) -> bytes:
+def preview(
+    archive: Archive, member: str, catalogue: Catalogue, position: int, size: int, *, boxes: bool = True
+) -> bytes:
     """A JPEG with the image's boxes and class names, its longer side at most `size` pixels.
+
+    Without `boxes` only the image.
 
     Raises `ImageInvalid`, `ArchiveRefused`.
     """
@@ -46,6 +51,8 @@ def preview(archive: Archive, member: str, catalogue: Catalogue, position: int, 
     scale = min(1.0, size / max(height, width))
     small = resize(pixels, (max(1, round(height * scale)), max(1, round(width * scale))))
     del pixels
+    if not boxes:
+        return _jpeg(small)
     start, end = catalogue.starts[position], catalogue.starts[position + 1]
     categories = [catalogue.categories[place] for place in catalogue.classes[start:end]]
     factors = np.array([small.shape[1] / width, small.shape[0] / height] * 2)
@@ -56,6 +63,9 @@ def preview(archive: Archive, member: str, catalogue: Catalogue, position: int, 
         class_names=[one.name for one in categories],
         size=small.shape[:2],
     )
-    drawn = np.ascontiguousarray(draw(small, shown))
-    encoded: bytes = simplejpeg.encode_jpeg(drawn, quality=88, colorspace="RGB")
+    return _jpeg(draw(small, shown))
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    encoded: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=88, colorspace="RGB")
     return encoded

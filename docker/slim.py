@@ -25,6 +25,11 @@ UNUSED = (
     "onnxruntime/tools",
     "onnxruntime/transformers",
     "onnxruntime/datasets",
+    # Only its script is served, to browsers.
+    "plotly/[!p]*",
+    "_plotly_utils",
+    "jupyterlab_plotly",
+    "narwhals",
 )
 # Of the hundreds of services that botocore describes: the object store, and the ways to its keys.
 AMAZON = {"s3", "sts", "sso", "sso-oidc", "signin"}
@@ -33,6 +38,7 @@ LOADED = (
     *("alembic.command", "celery", "cv2", "fastapi", "httpcore", "httptools", "httpx"),
     *(
         "kombu.transport.redis",
+        "jinja2",
         "limits.storage",
         "msgspec",
         "numpy",
@@ -49,6 +55,7 @@ def main() -> int:
     before = size()
     unused = [path for pattern in UNUSED for path in PACKAGES.glob(pattern)]
     unused += [path for path in PACKAGES.glob("botocore/data/*/") if path.name not in AMAZON]
+    unused += Path(sys.prefix).glob("share/jupyter")  # plotly's, once more its script
     for path in unused:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)  # within another that has gone already

@@ -82,16 +82,18 @@ def create(
 def authenticate(session: Session, *, secret: bytes, text: str) -> Key | None:
     """The row of this key; None when there is no such key, or it has expired or was revoked."""
     prefix = prefix_of(text)
-    if prefix is None:
-        return None
-    row = session.scalar(
+    return None if prefix is None else recognised(valid(session, prefix), secret=secret, text=text)
+
+
+def valid(session: Session, prefix: str) -> Key | None:
+    """The key with this prefix, if it has neither expired nor been revoked."""
+    return session.scalar(
         select(Key).where(
             Key.prefix == prefix,
             Key.revoked_at.is_(None),
             or_(Key.expires_at.is_(None), Key.expires_at > database_now()),
         )
     )
-    return recognised(row, secret=secret, text=text)
 
 
 def prefix_of(text: str) -> str | None:

@@ -157,7 +157,7 @@ async def get_dataset_image_content(
         Overloaded,
         also={
             200: {
-                "description": "The image with its boxes and the names of their classes.",
+                "description": "The image, with its boxes and the names of their classes.",
                 "content": {"image/jpeg": {"schema": BINARY}},
                 "headers": _ETAG,
             },
@@ -174,18 +174,19 @@ async def get_dataset_image_preview(
     size: Annotated[
         int, Query(ge=64, le=2048, description="Most pixels of the longer side; never more than it has.")
     ] = 800,
+    boxes: Annotated[bool, Query(description="Whether the boxes are drawn, or only the image.")] = True,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """A JPEG, upright, for people to look at."""
     dataset, image = await to_thread.run_sync(_image, services, project, dataset_id, position)
-    headers = _headers(dataset, position, f"preview {size}")
+    headers = _headers(dataset, position, f"preview {size} {boxes}")
     if unchanged(request, headers["ETag"]):
         return Response(None, 304, headers)
 
     def draw() -> bytes:
         archive = services.archives.get(dataset.archive)
         catalogue = services.catalogues.get(str(dataset.index))
-        return pictures.preview(archive, image.file_name, catalogue, position, size)
+        return pictures.preview(archive, image.file_name, catalogue, position, size, boxes=boxes)
 
     return Response(await services.pictures.run(draw), 200, headers, "image/jpeg")
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from anyio import to_thread
-from fastapi import APIRouter, BackgroundTasks, Query, Request
+from fastapi import APIRouter, BackgroundTasks, Path, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response, StreamingResponse
 
@@ -31,6 +31,7 @@ from api.idempotency import Once
 from api.negotiation import fresh, freshness
 from api.openapi import BINARY, Responses, location, problems
 from api.room import bytes_left, check_room
+from api.schemas.comparisons import ComparisonFigure
 from api.schemas.evaluations import (
     ConfusionView,
     EvaluationCreate,
@@ -44,6 +45,7 @@ from api.schemas.evaluations import (
     ThresholdSweepView,
 )
 from api.services import Services
+from detector.evaluate import figures
 from store import evaluations
 from store.blobs import Blob
 from store.errors import (
@@ -291,6 +293,30 @@ def get_threshold_sweep(
             "operating_points": report["operating_points"],
         }
     )
+
+
+@router.get(
+    "/{evaluation_id}/figures/{figure}",
+    response_model=ComparisonFigure,
+    summary="Read a figure of an evaluation",
+    responses=problems(*_NOT_MEASURED, also=freshness("evaluation")),
+)
+def get_evaluation_figure(
+    evaluation_id: EvaluationId,
+    figure: Annotated[
+        str, Path(description=f"Its name: one of `{'`, `'.join(figures.NAMES)}`.", examples=["pr"])
+    ],
+    request: Request,
+    services: ServicesDep,
+    project: ProjectDep,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """For Plotly to draw: precision over recall, AP over IoU, score against IoU, which class is taken for
+    which, and what a score threshold does. Of many classes those with the most objects are drawn."""
+    drawn = figures.figure(_report(services, project, evaluation_id), figure)
+    if drawn is None:
+        raise EvaluationFileNotFound(f"The figures are {', '.join(figures.NAMES)}.")
+    return fresh(request, orjson.dumps(drawn))
 
 
 @router.get(

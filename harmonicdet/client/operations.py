@@ -41,7 +41,7 @@ OPERATIONS = {
         "GET", "/v1/datasets/{dataset_id}/images/{position}/content", (), False
     ),
     "get_dataset_image_preview": Operation(
-        "GET", "/v1/datasets/{dataset_id}/images/{position}/preview", ("size",), False
+        "GET", "/v1/datasets/{dataset_id}/images/{position}/preview", ("size", "boxes"), False
     ),
     "describe_uploads": Operation("OPTIONS", "/v1/uploads", (), False),
     "create_upload": Operation("POST", "/v1/uploads", (), False),
@@ -99,6 +99,7 @@ OPERATIONS = {
         "GET", "/v1/evaluations/{evaluation_id}/pr-curves", ("category_id", "region"), False
     ),
     "get_threshold_sweep": Operation("GET", "/v1/evaluations/{evaluation_id}/threshold-sweep", (), False),
+    "get_evaluation_figure": Operation("GET", "/v1/evaluations/{evaluation_id}/figures/{figure}", (), False),
     "list_evaluation_images": Operation(
         "GET",
         "/v1/evaluations/{evaluation_id}/images",

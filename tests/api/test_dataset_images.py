@@ -183,6 +183,10 @@ def test_a_preview_shows_the_boxes(client: TestClient, path: str) -> None:
     small = client.get(f"{path}/images/1/preview", params={"size": 64})
     assert Image.open(io.BytesIO(small.content)).size == (64, 32)
     assert small.headers["etag"] != client.get(f"{path}/images/1/preview").headers["etag"]
+    bare = client.get(f"{path}/images/0/preview", params={"boxes": "false"})
+    assert bare.headers["etag"] != answer.headers["etag"]
+    pixels = np.asarray(Image.open(io.BytesIO(bare.content))).astype(int)
+    assert np.abs(pixels[64, 60:90] - colour_of(3)).mean() > 60
 
 
 @pytest.mark.parametrize("position", ["4", "-1", "x", "99999999999", "..%2F..%2Fetc%2Fpasswd"])

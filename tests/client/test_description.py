@@ -46,7 +46,7 @@ CALLS: dict[str, Call] = {
     "get_dataset_stats": lambda c, _: c.datasets.stats(DS),
     "list_dataset_images": lambda c, _: c.datasets.images(DS, split="val", category_id=1, findings=True),
     "get_dataset_image_content": lambda c, _: c.datasets.image(DS, 17),
-    "get_dataset_image_preview": lambda c, _: c.datasets.preview(DS, 17, size=400),
+    "get_dataset_image_preview": lambda c, _: c.datasets.preview(DS, 17, size=400, boxes=False),
     "create_upload": lambda c, folder: _large(c, folder),
     "append_upload": lambda c, folder: _large(c, folder),
     "head_upload": lambda c, folder: _resumed(c, folder),
@@ -100,6 +100,7 @@ CALLS: dict[str, Call] = {
     "get_confusion_matrix": lambda c, _: c.evaluations.confusion_matrix(EVL),
     "get_pr_curves": lambda c, _: c.evaluations.pr_curves(EVL, category_id=1, region="bbox"),
     "get_threshold_sweep": lambda c, _: c.evaluations.threshold_sweep(EVL),
+    "get_evaluation_figure": lambda c, _: c.evaluations.figure(EVL, "pr"),
     "list_evaluation_images": lambda c, _: c.evaluations.images(
         EVL, score_threshold=0.3, showing="misses", category_id=1
     ),

@@ -14,6 +14,7 @@ from harmonicdet.client.asynchronous.waiting import states, watch
 from harmonicdet.client.errors import EvaluationFailed
 from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
+    ComparisonFigure,
     ConfusionView,
     DatasetView,
     EvaluationDetailView,
@@ -180,6 +181,13 @@ class AsyncEvaluations(AsyncResource):
     ) -> ThresholdSweepView:
         """What each score threshold does, and the ones worth taking."""
         return ThresholdSweepView(await self._read("get_threshold_sweep", evaluation))
+
+    async def figure(
+        self, evaluation: str | EvaluationView | EvaluationDetailView, figure: str
+    ) -> ComparisonFigure:
+        """A figure for Plotly: `plotly.graph_objects.Figure(found.raw)` draws it."""
+        path = {"evaluation_id": id_of(evaluation), "figure": figure}
+        return ComparisonFigure(await self._transport.json("get_evaluation_figure", path))
 
     def images(
         self,

@@ -12,6 +12,7 @@ from harmonicdet.client.arguments import given, id_of
 from harmonicdet.client.errors import EvaluationFailed
 from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
+    ComparisonFigure,
     ConfusionView,
     DatasetView,
     EvaluationDetailView,
@@ -176,6 +177,13 @@ class Evaluations(Resource):
     def threshold_sweep(self, evaluation: str | EvaluationView | EvaluationDetailView) -> ThresholdSweepView:
         """What each score threshold does, and the ones worth taking."""
         return ThresholdSweepView(self._read("get_threshold_sweep", evaluation))
+
+    def figure(
+        self, evaluation: str | EvaluationView | EvaluationDetailView, figure: str
+    ) -> ComparisonFigure:
+        """A figure for Plotly: `plotly.graph_objects.Figure(found.raw)` draws it."""
+        path = {"evaluation_id": id_of(evaluation), "figure": figure}
+        return ComparisonFigure(self._transport.json("get_evaluation_figure", path))
 
     def images(
         self,
