@@ -153,10 +153,13 @@ class Datasets(Resource):
         answer = self._transport.ask("get_dataset_image_content", path)
         return answer.content
 
-    def preview(self, dataset: str | DatasetView, position: int, *, size: int | None = None) -> bytes:
-        """An image with its boxes drawn, as JPEG; `size` is its longer side in pixels."""
+    def preview(
+        self, dataset: str | DatasetView, position: int, *, size: int | None = None, boxes: bool | None = None
+    ) -> bytes:
+        """An image with its boxes drawn, as JPEG, or without them; `size` is its longer side in pixels."""
         path = {"dataset_id": id_of(dataset), "position": position}
-        answer = self._transport.ask("get_dataset_image_preview", path, query=given(size=size))
+        query = given(size=size, boxes=boxes)
+        answer = self._transport.ask("get_dataset_image_preview", path, query=query)
         return answer.content
 
     def delete(self, dataset: str | DatasetView) -> None:
