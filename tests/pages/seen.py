@@ -47,7 +47,7 @@ class Seen:
                 self.page.wait_for_timeout(400)  # charts are drawn anew
                 self.page.screenshot(path=Path(self._folder) / f"{name}-{shape}.png", full_page=True)
             if size is WIDE:
-                self._judge(f"{name}, {shape}")
+                self._judge(f"{name}, {shape}", only_contrast=colours == "dark")
             beyond = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
             if beyond > 0:
                 self.faults.append(f"{name}, {shape}: {beyond} pixels wider than the screen")
@@ -56,8 +56,9 @@ class Seen:
         """What the browser logs of a refusal that was meant is no fault."""
         self.faults = [fault for fault in self.faults if words not in fault]
 
-    def _judge(self, name: str) -> None:
-        found = Axe().run(self.page).response["violations"]
+    def _judge(self, name: str, *, only_contrast: bool) -> None:
+        rules = {"runOnly": {"type": "rule", "values": ["color-contrast"]}} if only_contrast else {}
+        found = Axe().run(self.page, options=rules).response["violations"]
         self.faults += [
             f"axe, {name}: {one['id']}: {node['html'][:200]}"
             for one in found
