@@ -1,9 +1,8 @@
 """`harmonicdet evaluate`, `evaluations`, `compare`, `comparisons`."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +13,7 @@ from harmonicdet.commands.shared import (
     Yes,
     ago,
     asked,
+    config_file,
     confirmed,
     listed,
     metrics_line,
@@ -118,7 +118,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Trains several configs with several seeds, and says whether one is better."""
-    common: dict[str, Any] = {} if config is None else json.loads(config.read_text())
+    common = config_file(config)
     common |= settings(changes or [])
     named = {}
     for arm in arms:

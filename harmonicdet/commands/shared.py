@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -112,6 +113,19 @@ def settings(pairs: Iterable[str], option: str = "--set") -> dict[str, Any]:
             if not isinstance(inner, dict):
                 raise typer.BadParameter(f"{part!r} of {name!r} has a value already", param_hint=option)
         inner[last] = value(text)
+    return config
+
+
+def config_file(path: Path | None) -> dict[str, Any]:
+    """The config in a file of JSON; empty without one."""
+    if path is None:
+        return {}
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path} is no JSON: {error}", param_hint="--config") from error
+    if not isinstance(config, dict):
+        raise typer.BadParameter(f"{path} is no JSON object", param_hint="--config")
     return config
 
 

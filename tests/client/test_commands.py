@@ -97,6 +97,18 @@ def test_json_is_what_the_service_said(arguments: str, described: Described) -> 
     assert (found[0] if isinstance(found, list) else found)["object"]
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '"epochs"', b"\xff"])
+def test_a_config_that_is_no_json_object_is_wrong_use(
+    described: Described, tmp_path: Path, text: str | bytes
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = run("train", "ds_1", "--config", str(config))
+    assert done.exit_code == 2
+    assert "is no JSON" in done.stderr
+    assert described.asked == []
+
+
 def test_fields_of_the_config_can_be_set(described: Described, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text('{"batch_size": 4, "epochs": 1}')
