@@ -26,7 +26,7 @@ from store.tables import Key
 _MARK = "hd_"
 _PREFIX_BYTES = 5  # 40 bits find a row; they are no part of the secret
 _SECRET_BYTES = 32
-RowT = TypeVar("RowT", bound="Key | KeyGlance")
+RowT = TypeVar("RowT", bound=Key | KeyGlance)
 
 
 class Scope(StrEnum):

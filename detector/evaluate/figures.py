@@ -168,9 +168,9 @@ def _mean(rows: Sequence[Sequence[float | None]]) -> Floats:
     values = np.array(rows, np.float64)
     known = np.isfinite(values)
     many = known.sum(axis=0)
-    mean: Floats = np.full(values.shape[1:], np.nan)
-    np.divide(np.where(known, values, 0).sum(axis=0), many, out=mean, where=many > 0)
-    return mean
+    means: Floats = np.full(values.shape[1:], np.nan)
+    np.divide(np.where(known, values, 0).sum(axis=0), many, out=means, where=many > 0)
+    return means
 
 
 def _floats(values: Sequence[float | None]) -> Floats:

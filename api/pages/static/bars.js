@@ -2,14 +2,13 @@
 import { h } from "./dom.js";
 import { count } from "./format.js";
 
-/** `rows`: `[words, value, colour, note]`; the largest value is the whole width. */
-export function bars(caption, rows) {
-  const most = Math.max(1, ...rows.map(([, value]) => value));
+/** `rows`: `[words, value, colour, note]`; the whole width is `most`, or else the largest value. */
+export function bars(caption, rows, most = Math.max(1, ...rows.map(([, value]) => value))) {
   return h("table", { class: "bars" }, h("caption", { class: "unseen" }, caption),
     h("tbody", {}, rows.map(([words, value, colour, note]) =>
       h("tr", {}, h("th", { scope: "row" }, words),
         h("td", { class: "bar-cell" }, h("span", { class: "bar-fill", style: { "--share": value / most, ...(colour ? { "--key": colour } : {}) } })),
-        h("td", { class: "number" }, count(value), note && h("small", {}, note))))));
+        h("td", { class: "number" }, count(value), note && [" ", h("small", {}, note)])))));
 }
 
 /** The words of a bin: from, to, or both. */

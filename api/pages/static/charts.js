@@ -47,6 +47,7 @@ export async function chart(place, figure, words) {
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", words);
   const copy = structuredClone(figure); // Plotly writes into what it is given
+  for (const one of copy.data) if (one.texttemplate) one.textfont = { color: colours().ink, ...one.textfont };
   await library.react(place, copy.data, themed(copy.layout), { responsive: true, displayModeBar: false });
   place.removeAttribute("aria-busy");
 }
@@ -62,10 +63,14 @@ export async function chartFrom(place, where, words) {
   }
 }
 
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  return Object.fromEntries(["ink", "quiet", "line", "raised"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+}
+
 // Colours come from the page's own, so that light and dark need nothing of the figures.
 function themed(layout) {
-  const style = getComputedStyle(document.documentElement);
-  const [ink, quiet, line, raised] = ["--ink", "--quiet", "--line", "--raised"].map((name) => style.getPropertyValue(name).trim());
+  const { ink, quiet, line, raised } = colours();
   const own = {
     ...layout,
     paper_bgcolor: "rgba(0,0,0,0)",

@@ -74,7 +74,7 @@ function details(evaluation) {
   const { bbox, segm, slices, consistency } = evaluation;
   $("measured").hidden = false;
   fill($("coco"), table("COCO's twelve numbers in points", ["Metric", "Boxes", ...(segm ? ["Masks"] : [])],
-    COCO.map(([name, words]) => [[name.replace("_", " "), h("small", {}, words)], points(bbox.metrics[name]), ...(segm ? [points(segm.metrics[name])] : [])])));
+    COCO.map(([name, words]) => [[name.replace("_", " "), " ", h("small", {}, words)], points(bbox.metrics[name]), ...(segm ? [points(segm.metrics[name])] : [])])));
   fill($("classes"), table("AP of each class in points", ["Class", "AP", "AP50", "Objects"],
     bbox.per_class.map((one) => [one.name, points(one.AP), points(one.AP50), count(one.boxes)])));
   fill($("slices"), slices?.length

@@ -47,7 +47,7 @@ function head(classes) {
   $("numbers").removeAttribute("aria-busy");
   const rows = model.evaluation?.per_class || [];
   fill($("per-class"), rows.length
-    ? bars("AP of each class in points", rows.map((one) => [one.name, Math.round(1000 * (one.AP || 0)) / 10, colour(one.id), one.boxes === undefined ? null : `${count(one.boxes)} boxes`]))
+    ? bars("AP of each class in points", rows.map((one) => [one.name, Math.round(1000 * (one.AP || 0)) / 10, colour(one.id), one.boxes === undefined ? null : `${count(one.boxes)} boxes`]), 100)
     : h("p", { class: "quiet" }, "It was not measured."));
 }
 

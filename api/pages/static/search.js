@@ -52,7 +52,7 @@ async function trials(found) {
     ? h("dl", { class: "facts" }, Object.entries(found.best.params).map(([name, value]) => [h("dt", {}, name), h("dd", {}, h("code", {}, shown(value)))]))
     : h("p", { class: "quiet" }, "No trial has been measured yet."));
   fill($("importances"), found.importances
-    ? bars("Importance in percent", Object.entries(found.importances).map(([name, share]) => [name, Math.round(100 * share)]))
+    ? bars("Importance in percent", Object.entries(found.importances).map(([name, share]) => [name, Math.round(100 * share)]), 100)
     : h("p", { class: "quiet" }, "Told when the search has ended."));
   const measured = found.trials.filter((one) => typeof one.value === "number").sort((a, b) => a.number - b.number);
   if (measured.length < 2) return;
