@@ -19,7 +19,7 @@ SECONDS ?= 60
 # A file's tests stay together, the long files of tests/acceptance come first.
 PYTEST_OPTIONS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo up test test-production table machine faults hosts containers hostile alerts lint client sbom audit bench accuracy format lock clean
+.PHONY: help setup demo up test test-production table machine faults hosts containers hostile alerts lint client docs sbom audit bench accuracy format lock clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -87,8 +87,11 @@ lint: $(READY) ## Check style, types, the imports between rooms, and the Dockerf
 	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/*.Dockerfile
 
-client: $(READY) ## Write what the Python client knows of the API from its OpenAPI description
+client: $(READY) ## Write what the Python client knows of the API, and the client without `await`
 	$(BIN)/python -m tests.client.generate
+
+docs: $(READY) ## Build the documentation as a site, to site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict && echo "site/index.html"
 
 sbom: $(READY) ## Write what the images' environments are made of, as CycloneDX, to sbom/
 	@mkdir -p sbom

@@ -4,8 +4,6 @@ Browsers send cookies, and reach this machine's own loopback, on behalf of any p
 they say of the page that asks (Fetch Metadata, Origin) no page can forge.
 """
 
-from urllib.parse import urlsplit
-
 from starlette.types import Scope
 
 from api.errors import Refusal
@@ -33,7 +31,8 @@ def require_own(scope: Scope, *, told: bool) -> None:
     if site is not None:
         own = site in (b"same-origin", b"none")
     elif origin is not None:
-        own = urlsplit(origin.decode("latin-1")).netloc.encode() == headers.get(b"host", b"")
+        host = headers.get(b"host", b"")
+        own = host != b"" and origin.partition(b"://")[2] == host
     else:
         own = not told
     if not own:

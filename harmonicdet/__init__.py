@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harmonicdet.client import AsyncClient as AsyncClient
     from harmonicdet.client import Client as Client
 
 try:
@@ -13,9 +14,9 @@ except PackageNotFoundError:  # run from a checkout that is not installed
 
 
 def __getattr__(name: str) -> Any:
-    """`Client` is imported when it is asked for: a command that needs none starts without httpx."""
-    if name == "Client":
-        from harmonicdet.client import Client
+    """The clients are imported when they are asked for: a command that needs none starts without httpx."""
+    if name in ("Client", "AsyncClient"):
+        from harmonicdet import client
 
-        return Client
+        return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

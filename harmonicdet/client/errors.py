@@ -1,15 +1,16 @@
 """Everything that the client raises."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harmonicdet.client.shapes import Problem, ProblemError
-
-if TYPE_CHECKING:
-    from harmonicdet.client.comparisons import ComparisonDetail
-    from harmonicdet.client.datasets import Dataset
-    from harmonicdet.client.evaluations import EvaluationDetail
-    from harmonicdet.client.jobs import Job
-    from harmonicdet.client.searches import SearchDetail
+from harmonicdet.client.shapes import (
+    ComparisonDetailView,
+    DatasetView,
+    EvaluationDetailView,
+    JobView,
+    Problem,
+    ProblemError,
+    SearchDetailView,
+)
 
 
 class HarmonicDetError(Exception):
@@ -142,15 +143,15 @@ class _Failed(HarmonicDetError):
 class JobFailed(_Failed):
     """The job has failed or was cancelled; `log_tail` has the end of its log."""
 
-    def __init__(self, job: "Job") -> None:
+    def __init__(self, job: JobView) -> None:
         self.job = job
         super().__init__(f"{job.id} {job.status}", job.status_reason, job.error)
 
 
 class DatasetInvalid(_Failed):
-    """The dataset cannot be used; `dataset.report()` has every finding."""
+    """The dataset cannot be used; `client.datasets.report(error.dataset)` has every finding."""
 
-    def __init__(self, dataset: "Dataset") -> None:
+    def __init__(self, dataset: DatasetView) -> None:
         self.dataset = dataset
         super().__init__(f"{dataset.id} is invalid", None, dataset.error)
 
@@ -158,7 +159,7 @@ class DatasetInvalid(_Failed):
 class ComparisonFailed(_Failed):
     """The comparison has failed or was cancelled."""
 
-    def __init__(self, comparison: "ComparisonDetail") -> None:
+    def __init__(self, comparison: ComparisonDetailView) -> None:
         self.comparison = comparison
         super().__init__(f"{comparison.id} {comparison.status}", None, comparison.error)
 
@@ -166,7 +167,7 @@ class ComparisonFailed(_Failed):
 class SearchFailed(_Failed):
     """The search has failed or was cancelled, or has no model yet; `errors` says why each trial failed."""
 
-    def __init__(self, search: "SearchDetail") -> None:
+    def __init__(self, search: SearchDetailView) -> None:
         self.search = search
         super().__init__(f"{search.id} {search.status}", None, search.error)
 
@@ -174,6 +175,6 @@ class SearchFailed(_Failed):
 class EvaluationFailed(_Failed):
     """The evaluation has failed or was cancelled; of uploaded detections `errors` names each fault."""
 
-    def __init__(self, evaluation: "EvaluationDetail") -> None:
+    def __init__(self, evaluation: EvaluationDetailView) -> None:
         self.evaluation = evaluation
         super().__init__(f"{evaluation.id} {evaluation.status}", evaluation.status_reason, evaluation.error)

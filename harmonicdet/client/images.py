@@ -17,6 +17,15 @@ class Readable(Protocol):
 # Any: an array (H, W, 3) or (H, W) of bytes in RGB order, or a Pillow image, whose packages may be absent.
 Image = str | PathLike[str] | bytes | bytearray | Readable | Any
 
+_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp"}
+
+
+def files_in(path: Path) -> list[Path]:
+    """The images of a folder by name, without those of folders in it; of a file itself."""
+    if not path.is_dir():
+        return [path]
+    return sorted(one for one in path.iterdir() if one.suffix.lower() in _SUFFIXES and one.is_file())
+
 
 def encoded(image: Image) -> bytes:
     """The bytes of an image file: as they are, or as PNG. Raises `OSError`, `MissingPackage`, `TypeError`."""

@@ -39,7 +39,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Lists jobs, the newest first."""
-    from harmonicdet.client.waiting import detail
+    from harmonicdet.client.progress import detail
 
     with asked(url) as client:
         wanted: dict[str, Any] = {"status": status, "kind": kind}
@@ -136,7 +136,7 @@ _action("retry", "Queues a failed or cancelled job again, from its last checkpoi
 
 def followed(client: "Client", job: "Job", as_json: bool) -> "Job":
     """The job when it has succeeded; a bar on a terminal, else a line for each change. Raises `JobFailed`."""
-    from harmonicdet.client.waiting import Watcher
+    from harmonicdet.client.progress import Watcher
 
     with waiting_for(job.id, f"harmonicdet jobs follow {job.id}"):
         progress: bool | Watcher = sys.stderr.isatty()
@@ -158,7 +158,7 @@ class _Lines:
         self._last: object = None
 
     def __call__(self, state: dict[str, Any]) -> None:
-        from harmonicdet.client.waiting import detail
+        from harmonicdet.client.progress import detail
 
         key = state["status"], state["phase"], (state["progress"] or {}).get("epoch"), state["attempt"]
         if key != self._last:
@@ -168,7 +168,7 @@ class _Lines:
 
 def lines(job: "Job") -> list[tuple[str, object]]:
     """A job for people."""
-    from harmonicdet.client.waiting import detail
+    from harmonicdet.client.progress import detail
 
     error = job.error
     return [

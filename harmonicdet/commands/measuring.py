@@ -1,8 +1,8 @@
 """`harmonicdet evaluate`, `evaluations`, `compare`, `comparisons`."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from harmonicdet.commands.shared import (
     Yes,
     ago,
     asked,
+    config_file,
     confirmed,
     listed,
     metrics_line,
@@ -22,10 +23,11 @@ from harmonicdet.commands.shared import (
 )
 
 if TYPE_CHECKING:
+    from harmonicdet.client import ComparisonDetail
     from harmonicdet.client.shapes import ComparisonDetailView, EvaluationDetailView, EvaluationView
 
 evaluations = typer.Typer(help="Lists and shows evaluations.", no_args_is_help=True)
-comparisons = typer.Typer(help="Lists, shows and cancels comparisons.", no_args_is_help=True)
+comparisons = typer.Typer(help="Lists, shows, pauses, cancels and retries comparisons.", no_args_is_help=True)
 EvaluationId = Annotated[str, typer.Argument(help="Id of the evaluation, `evl_…`.")]
 ComparisonId = Annotated[str, typer.Argument(help="Id of the comparison, `cmp_…`.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Wait for its end.")]
@@ -116,7 +118,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Trains several configs with several seeds, and says whether one is better."""
-    common: dict[str, Any] = {} if config is None else json.loads(config.read_text())
+    common = config_file(config)
     common |= settings(changes or [])
     named = {}
     for arm in arms:
@@ -168,12 +170,28 @@ def report(
             typer.echo(client.comparisons.report_as(comparison, "html" if html else "markdown"))
 
 
-@comparisons.command()
-def cancel(comparison: ComparisonId, url: Url = None, as_json: Json = False) -> None:
-    """Ends its jobs without comparing them."""
+@comparisons.command("delete")
+def delete_comparison(comparison: ComparisonId, yes: Yes = False, url: Url = None) -> None:
+    """Deletes a comparison that has ended; its models stay."""
+    confirmed(f"Delete {comparison}", yes)
     with asked(url) as client:
-        found = client.comparisons.cancel(comparison)
-        show(found, as_json, lambda: _comparison(found))
+        client.comparisons.delete(comparison)
+
+
+def _action(name: str, sentence: str) -> None:
+    def act(comparison: ComparisonId, url: Url = None, as_json: Json = False) -> None:
+        with asked(url) as client:
+            asks: Callable[[str], ComparisonDetail] = getattr(client.comparisons, name)
+            found = asks(comparison)
+            show(found, as_json, lambda: _comparison(found))
+
+    comparisons.command(name, help=sentence)(act)
+
+
+_action("cancel", "Ends its jobs without comparing them.")
+_action("pause", "Pauses every training that has not ended.")
+_action("resume", "Goes on after a pause.")
+_action("retry", "Queues what has failed of it again.")
 
 
 def _evaluation(one: "EvaluationView | EvaluationDetailView") -> list[tuple[str, object]]:

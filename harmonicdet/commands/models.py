@@ -21,8 +21,8 @@ from harmonicdet.commands.shared import (
 )
 
 app = typer.Typer(help="Lists models, fetches their files, and predicts.", no_args_is_help=True)
+_FORMATS = ("coco", "coco-results", "yolo", "voc")
 Id = Annotated[str, typer.Argument(help="Id of the model (`mdl_…`), or an alias such as `production`.")]
-_KINDS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 @app.command("list")
@@ -87,7 +87,10 @@ def download(
 @app.command()
 def predict(
     model: Id,
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.", exists=True)],
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Images, or folders of them; for --export also a dataset's id, `ds_…`."),
+    ],
     threshold: Annotated[
         list[str] | None, typer.Option(help="Least score: a number, or class=number; may be repeated.")
     ] = None,
@@ -98,19 +101,36 @@ def predict(
     draw: Annotated[
         Path | None, typer.Option(help="Write the image with boxes drawn: a file, or a folder for several.")
     ] = None,
+    export: Annotated[
+        str | None, typer.Option(help="Write annotations instead: coco, coco-results, yolo or voc.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Where to: a new zip or folder, or a file of COCO results.")
+    ] = None,
+    with_images: Annotated[bool, typer.Option(help="Write the images beside the annotations.")] = True,
+    split: Annotated[str | None, typer.Option(help="Of a dataset, only this split.")] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Detects objects on images; with --json one object an image, one a line."""
+    """Detects objects on images; with --json one object an image, one a line. With --export writes what it
+    finds as annotations, for people to go over in their tool."""
     from harmonicdet.client import HarmonicDetError
 
-    paths = [file for path in images for file in _files(path)]
-    if not paths:
-        raise typer.BadParameter("there is no image", param_hint="IMAGES")
+    options: dict[str, Any] = {
+        "score_threshold": _thresholds(threshold),
+        "classes": classes or None,
+        "max_detections": most,
+    }
+    if export is not None:
+        options |= {"format": export, "split": split, "with_images": with_images}
+        _export(model, images, to, options, url, as_json)
+        return
+    if to is not None:
+        raise typer.BadParameter("says where to export to: --export says what", param_hint="--to")
+    paths = _files(images)
     into_folder = draw is not None and (len(paths) > 1 or draw.is_dir())
-    options: dict[str, Any] = {"classes": classes or None, "max_detections": most}
     with asked(url) as client:
-        found = client.models.predict_each(model, paths, score_threshold=_thresholds(threshold), **options)
+        found = client.models.predict_each(model, paths, **options)
         for path in paths:
             try:
                 prediction = next(found)
@@ -153,10 +173,45 @@ def delete(model: Id, yes: Yes = False, url: Url = None) -> None:
         client.models.delete(model)
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(one for one in path.iterdir() if one.suffix.lower() in _KINDS)
-    return [path]
+def _export(
+    model: str, images: list[str], to: Path | None, options: dict[str, Any], url: str | None, as_json: bool
+) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if options["format"] not in _FORMATS:
+        raise typer.BadParameter(f"is one of {', '.join(_FORMATS)}", param_hint="--export")
+    if to is None:
+        raise typer.BadParameter("is missing: where to write", param_hint="--to")
+    is_dataset = len(images) == 1 and images[0].startswith("ds_") and not Path(images[0]).exists()
+    source = images[0] if is_dataset else _files(images)
+    columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with asked(url) as client, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=None)
+        done = client.models.export(
+            model,
+            source,
+            to,
+            told=lambda count, whole: progress.update(bar, completed=count, total=whole),
+            **options,
+        )
+    if as_json:
+        print_json(done._asdict() | {"path": str(done.path)})
+    else:
+        typer.echo(f"{done.path}: {done.images} images, {done.objects} objects")
+
+
+def _files(named: list[str]) -> list[Path]:
+    """The images, those of folders included. What is not there is wrong use."""
+    from harmonicdet.client.images import files_in
+
+    for one in named:
+        if not Path(one).exists():
+            raise typer.BadParameter(f"there is no {one}", param_hint="IMAGES")
+    paths = [file for one in named for file in files_in(Path(one))]
+    if not paths:
+        raise typer.BadParameter("there is no image", param_hint="IMAGES")
+    return paths
 
 
 def _thresholds(given: list[str] | None) -> Any:

@@ -1,6 +1,5 @@
 """`harmonicdet search`, `searches`."""
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ from harmonicdet.commands.shared import (
     Yes,
     ago,
     asked,
+    config_file,
     confirmed,
     listed,
     print_json,
@@ -62,7 +62,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Trains with one config after another, and says which is the best."""
-    common: dict[str, Any] = {} if config is None else json.loads(config.read_text())
+    common = config_file(config)
     common |= settings(changes or [])
     options: dict[str, Any] = {"max_trials": max_trials, "max_parallel": max_parallel, "metric": metric}
     options |= {"pruning": pruning, "seed": seed, "name": name}

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -115,6 +116,19 @@ def settings(pairs: Iterable[str], option: str = "--set") -> dict[str, Any]:
     return config
 
 
+def config_file(path: Path | None) -> dict[str, Any]:
+    """The config in a file of JSON; empty without one."""
+    if path is None:
+        return {}
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path} is no JSON: {error}", param_hint="--config") from error
+    if not isinstance(config, dict):
+        raise typer.BadParameter(f"{path} is no JSON object", param_hint="--config")
+    return config
+
+
 def metrics_line(metrics: dict[str, Any] | None) -> str:
     """`AP 0.617  AP50 0.875  AP75 0.718`."""
     found = metrics or {}
@@ -124,7 +138,7 @@ def metrics_line(metrics: dict[str, Any] | None) -> str:
 
 def ago(time: datetime | None) -> str:
     """Such as `3 min ago`."""
-    from harmonicdet.client.waiting import duration
+    from harmonicdet.client.progress import duration
 
     return "" if time is None else f"{duration(max(0.0, (datetime.now(UTC) - time).total_seconds()))} ago"
 

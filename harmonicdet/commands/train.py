@@ -1,13 +1,12 @@
 """`harmonicdet train`: from a dataset, or its zip, to a model."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harmonicdet.commands import datasets, jobs
-from harmonicdet.commands.shared import Json, Url, asked, megabytes, settings, show
+from harmonicdet.commands.shared import Json, Url, asked, config_file, megabytes, settings, show
 
 if TYPE_CHECKING:
     from harmonicdet.client import Client
@@ -40,7 +39,7 @@ def train(
 ) -> None:
     """Starts a training. Ctrl-C while following leaves it running."""
     said = {"architecture": architecture, "loss": loss, "epochs": epochs}
-    chosen: dict[str, Any] = {} if config is None else json.loads(config.read_text())
+    chosen = config_file(config)
     chosen |= {key: value for key, value in said.items() if value is not None} | settings(changes or [])
     with asked(url) as client:
         dataset_id = _dataset(client, dataset)

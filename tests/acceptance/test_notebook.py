@@ -1,51 +1,42 @@
-"""The notebook of the Python client, run cell by cell on a service of its own, with a small dataset."""
+"""The notebook of the Python client in a real kernel, on a service of its own, with a small dataset."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from tests.acceptance.service import RunningService
 
 pytestmark = pytest.mark.acceptance
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "client.ipynb"
-# What each cell shows: the value of its last line, and its picture where it has one, as a notebook would.
-RUNNER = """
-import ast, json, sys
-
-for number, source in enumerate(json.load(open(sys.argv[1]))):
-    *before, last = ast.parse(source).body
-    exec(compile(ast.Module(before, []), f"cell {number}", "exec"), globals())
-    if isinstance(last, ast.Expr):
-        shown = eval(compile(ast.Expression(last.value), f"cell {number}", "eval"), globals())
-        picture = getattr(shown, "_repr_png_", lambda: b"")()
-        print(f"[{number}]", repr(shown), picture[1:4].decode())
-    else:
-        exec(compile(ast.Module([last], []), f"cell {number}", "exec"), globals())
-"""
 
 
-def test_the_notebook_goes_the_whole_path(service: RunningService, archive: Path, tmp_path: Path) -> None:
-    cells = json.loads(NOTEBOOK.read_text())["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    assert all(cell.get("outputs", []) == [] for cell in cells), "kept without outputs"
+def test_the_notebook_goes_the_whole_path(
+    service: RunningService, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Any = nbformat.read
+    notebook = read(NOTEBOOK, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] for cell in code), "kept without outputs"
     shutil.copy(archive, tmp_path / "shapes.zip")
-    (tmp_path / "cells.json").write_text(json.dumps(code))
-    ran = subprocess.run(
-        [sys.executable, "-c", RUNNER, "cells.json"],
-        cwd=tmp_path,
-        env=os.environ | {"HARMONICDET_URL": f"http://127.0.0.1:{service.port}"},
-        capture_output=True,
-        text=True,
-        check=False,
+    monkeypatch.setenv("HARMONICDET_URL", f"http://127.0.0.1:{service.port}")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    kernel = NotebookClient(
+        notebook, kernel_name="python3", timeout=240, resources={"metadata": {"path": str(tmp_path)}}
     )
-    assert ran.returncode == 0, ran.stderr[-3000:] + service.logs()
-    assert "status='ready'" in ran.stdout
-    assert "'AP50'" in ran.stdout
-    assert "Prediction(" in ran.stdout
-    assert ran.stdout.count(" PNG") == 1
+    kernel.execute()
+    # What is printed would be warnings: the cells show their last values and pictures only.
+    assert [one for cell in code for one in cell.outputs if one.output_type == "stream"] == []
+    shown = [[one.data for one in cell.outputs] for cell in code]
+    assert "status='ready'" in shown[0][-1]["text/plain"]
+    bar, metrics = shown[3]
+    assert bar["text/plain"].startswith("succeeded")
+    assert '<progress value="1.0000"' in bar["text/html"]
+    assert "'AP50'" in metrics["text/plain"]
+    assert shown[4][-1]["text/plain"].startswith("Prediction(")
+    assert [index for index, cell in enumerate(shown) for one in cell if "image/png" in one] == [4]

@@ -1,5 +1,6 @@
 """`harmonicdet keys`: what an operator does before anybody else can ask."""
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from api.app import create_app
 from api.settings import Settings
 from harmonicdet.cli import app as command
 from store.settings import read
+from tests.api.served import Served
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +62,33 @@ def test_a_project_is_made_with_its_first_key(tmp_path: Path) -> None:
         me = client.get("/v1/me", headers={"Authorization": f"Bearer {text}"}).json()
     assert me["project"]["name"] == "cells"
     assert me["scopes"] == ["predict", "read", "train"]
+
+
+def test_keys_are_made_listed_and_revoked_over_the_network(
+    server: Served,
+) -> None:
+    where = ["--url", f"http://127.0.0.1:{server.port}"]
+
+    def asked(*arguments: str) -> str:
+        done = CliRunner().invoke(command, ["keys", *arguments, *where])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    text = asked("create", "ci", "--scope", "read", "--days", "30").strip()
+    assert text.startswith("hd_")
+    assert "\n" not in text
+    found = json.loads(asked("list", "--json"))
+    assert [(one["name"], one["scopes"]) for one in found] == [("ci", ["read"])]
+    assert text.startswith(found[0]["prefix"])
+    assert text not in json.dumps(found)
+    assert "is revoked" in asked("revoke", found[0]["id"])
+    assert json.loads(asked("list", "--json"))[0]["revoked_at"] is not None
+    # Whoever looks into the database of that service sees the same.
+    kept = run("list", "--json", data=server.services.settings.data)[1]
+    assert json.loads(kept) == json.loads(asked("list", "--json"))
+    elsewhere = CliRunner().invoke(command, ["keys", "list", *where, "--project", "cells"])
+    assert elsewhere.exit_code == 2
+    assert "the project of the key" in elsewhere.stderr
 
 
 def test_what_cannot_be_done_is_said_in_a_line(tmp_path: Path) -> None:

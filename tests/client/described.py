@@ -33,6 +33,17 @@ class Described(httpx.BaseTransport):
         return httpx.Response(int(status), json=body)
 
 
+class Awaited(httpx.AsyncBaseTransport):
+    """The same for the asynchronous client."""
+
+    def __init__(self, described: Described) -> None:
+        self._described = described
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        return self._described.handle_request(request)
+
+
 def _example(media: dict[str, Any]) -> Any:
     return media["example"] if "example" in media else next(iter(media["examples"].values()))["value"]
 

@@ -1,4 +1,5 @@
-"""Writes `harmonicdet/client/shapes.py` and `operations.py` from the OpenAPI description: `make client`.
+"""Writes `harmonicdet/client/shapes.py` and `operations.py` from the OpenAPI description, and `synchronous`
+from `asynchronous`: `make client`.
 
 A test fails while they are not what this would write.
 """
@@ -14,6 +15,7 @@ from typing import Any
 from api import openapi
 from api.app import create_app
 from api.settings import Settings
+from tests.client import synchronous
 
 FOLDER = Path(__file__).parents[2] / "harmonicdet" / "client"
 _WIDTH = 104
@@ -44,10 +46,9 @@ def written(described: dict[str, Any]) -> dict[str, str]:
         "from typing import Any, Literal, TypedDict\n\nfrom harmonicdet.client.shape import Shape\n"
     )
     head = _HEADER.format(what="What the service says, and what it may be told", imports=imports)
-    return {
-        "shapes.py": _formatted(head + "\n".join(parts)),
-        "operations.py": _formatted(_operations(described)),
-    }
+    texts = {"shapes.py": head + "\n".join(parts), "operations.py": _operations(described)}
+    texts |= {f"synchronous/{name}": text for name, text in synchronous.written().items()}
+    return {name: _formatted(text, FOLDER / name) for name, text in texts.items()}
 
 
 def operations(described: dict[str, Any]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
@@ -183,11 +184,11 @@ def _documented(text: str) -> str:
     return textwrap.indent('"""' + "\n".join(lines) + '"""' * (len(lines[-1]) > 0), "    ")
 
 
-def _formatted(text: str) -> str:
+def _formatted(text: str, path: Path) -> str:
     ruff = Path(sys.executable).with_name("ruff")
     for command in (["check", "--fix", "--exit-zero", "--quiet"], ["format"]):
         done = subprocess.run(
-            [ruff, *command, "--stdin-filename", FOLDER / "shapes.py", "-"],
+            [ruff, *command, "--stdin-filename", path, "-"],
             input=text,
             capture_output=True,
             text=True,

@@ -9,9 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from harmonicdet.cli import app
-from harmonicdet.client import client as module
-from harmonicdet.client import waiting
-from harmonicdet.client.transport import Transport
+from harmonicdet.client.synchronous import client as module
+from harmonicdet.client.synchronous.transport import Transport
 from tests.client.described import Described
 
 JOB = "job_01jz4m9a6hcy0p3t1w5x7z9b2d"
@@ -67,6 +66,7 @@ def described_service(monkeypatch: pytest.MonkeyPatch, described: Described) -> 
         ("evaluations show evl_1", "967 objects"),
         ("compare ds_1 --arm a --arm b:loss=baseline", "0 of 6 trainings"),
         ("comparisons show cmp_1", "harmonic better"),
+        ("comparisons retry cmp_1", "harmonic better"),
         ("search ds_1 -s optimizer.lr=0.001..0.1:log", "0 of 30 trials"),
         ("searches list", "AP 0.371  optimizer.lr=0.0187 loss.alpha=1.31"),
         ("searches show srch_1", "optimizer.lr 91%, loss.alpha 9%"),
@@ -95,6 +95,18 @@ def test_json_is_what_the_service_said(arguments: str, described: Described) -> 
     found = json.loads(done.stdout)
     assert isinstance(found, list) == arguments.endswith("list")
     assert (found[0] if isinstance(found, list) else found)["object"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"epochs"', b"\xff"])
+def test_a_config_that_is_no_json_object_is_wrong_use(
+    described: Described, tmp_path: Path, text: str | bytes
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = run("train", "ds_1", "--config", str(config))
+    assert done.exit_code == 2
+    assert "is no JSON" in done.stderr
+    assert described.asked == []
 
 
 def test_fields_of_the_config_can_be_set(described: Described, tmp_path: Path) -> None:
@@ -175,6 +187,31 @@ def test_each_thing_wrong_with_a_request_is_named(monkeypatch: pytest.MonkeyPatc
     assert "/config/batch: there is no such field" in said
 
 
+def test_predictions_are_written_as_annotations(tmp_path: Path, described: Described) -> None:
+    (tmp_path / "a.png").write_bytes(b"image")
+    asked = ("models", "predict", "production", str(tmp_path / "a.png"), "--threshold", "0.3")
+    done = run(*asked, "--export", "yolo", "--to", str(tmp_path / "out"))
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == f"{tmp_path / 'out'}: 1 images, 1 objects"
+    assert (tmp_path / "out" / "images" / "a.png").read_bytes() == b"image"
+    assert (tmp_path / "out" / "labels" / "a.txt").read_text().startswith("1 0.")
+    assert described.asked[-1][1].url.params["score_threshold"] == "0.3"
+    again = run(*asked, "--export", "yolo", "--to", str(tmp_path / "out"))
+    assert again.exit_code == 1
+    assert "There is something in" in again.stderr
+    of_dataset = run(
+        *("models", "predict", "production", "ds_1", "--export", "coco-results", "--split", "val", "--json"),
+        *("--to", str(tmp_path / "results.json")),
+    )
+    assert json.loads(of_dataset.stdout)["objects"] == len(
+        json.loads((tmp_path / "results.json").read_text())
+    )
+    count = len(described.asked)
+    for wrong in (["--export", "kitti", "--to", "x"], ["--export", "voc"], ["--to", "x"]):
+        assert run(*asked, *wrong).exit_code == 2
+    assert len(described.asked) == count
+
+
 def test_wrong_use_is_said_before_anything_is_asked(described: Described) -> None:
     assert run("train", "ds_1", "--set", "epochs").exit_code == 2
     assert run("models", "predict", "mdl_1", "no-such-image.jpg").exit_code == 2
@@ -186,8 +223,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(monkeypatch: pytest.MonkeyPat
     def interrupted(*_: object, **__: object) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(waiting, "states", interrupted)
-    monkeypatch.setattr("harmonicdet.client.jobs.states", interrupted)
+    monkeypatch.setattr("harmonicdet.client.synchronous.jobs.states", interrupted)
     done = run("train", "ds_1", "--follow")
     assert done.exit_code == 130
     assert f"{JOB} goes on" in done.stderr

@@ -1,21 +1,25 @@
 """The client is equal to the OpenAPI description: each operation has a method that asks it with every
-parameter, and understands the example of its answer.
+parameter, and understands the example of its answer; without `await` and with it.
 """
 
+import asyncio
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
-from harmonicdet import Client
+from harmonicdet import AsyncClient, Client
+from harmonicdet.client.asynchronous import uploading as awaited
 from harmonicdet.client.operations import OPERATIONS
-from harmonicdet.client.pages import Pages
 from harmonicdet.client.shape import Shape
+from harmonicdet.client.synchronous import uploading
+from harmonicdet.client.synchronous.pages import Pages
 from tests.client import generate
-from tests.client.described import DESCRIBED, DESCRIPTION, Described
+from tests.client.described import DESCRIBED, DESCRIPTION, Awaited, Described
 
 # What only browsers and other tus clients ask.
 LEFT_OUT = {"describe_upload", "describe_uploads"}
@@ -59,7 +63,7 @@ CALLS: dict[str, Call] = {
     "resume_job": lambda c, _: c.jobs.resume(JOB),
     "stop_job": lambda c, _: c.jobs.stop(JOB),
     "retry_job": lambda c, _: c.jobs.retry(JOB),
-    "get_job_events": lambda c, _: list(c.jobs.events(JOB, after=3)),
+    "get_job_events": lambda c, _: c.jobs.events(JOB, after=3),
     "get_job_metrics": lambda c, _: c.jobs.metrics(JOB, split="val", after=3),
     "list_job_checkpoints": lambda c, _: c.jobs.checkpoints(JOB),
     "get_job_manifest": lambda c, _: c.jobs.manifest(JOB),
@@ -180,10 +184,10 @@ def _file(folder: Path) -> Path:
     return path
 
 
-def _large(client: Client, folder: Path) -> object:
-    from harmonicdet.client.uploading import in_parts
-
-    return in_parts(client.transport, _file(folder))
+def _large(client: Client | AsyncClient, folder: Path) -> object:
+    if isinstance(client, AsyncClient):
+        return awaited.in_parts(client.transport, _file(folder))
+    return uploading.in_parts(client.transport, _file(folder))
 
 
 def _resumed(client: Client, folder: Path) -> object:
@@ -206,9 +210,25 @@ def test_a_method_asks_its_operation_with_every_parameter(
     name: str, client: Client, described: Described, tmp_path: Path
 ) -> None:
     found = CALLS[name](client, tmp_path)
-    if isinstance(found, Pages):
-        found = list(found)
-        assert found
+    _check(name, list(found) if isinstance(found, Pages | Iterator) else found, described)
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_so_does_the_method_to_be_awaited(name: str, described: Described, tmp_path: Path) -> None:
+    async def call() -> object:
+        async with AsyncClient("http://service", transport=Awaited(described)) as client:
+            # The calls are the same, only to be awaited.
+            found = CALLS[name](cast(Client, client), tmp_path)
+            if isinstance(found, AsyncIterable):
+                return [one async for one in found]
+            assert inspect.isawaitable(found)
+            return await found
+
+    _check(name, asyncio.run(call()), described)
+
+
+def _check(name: str, found: object, described: Described) -> None:
+    assert found != []
     requests = [request for asked, request in described.asked if asked == name]
     assert requests, f"asked {[asked for asked, _ in described.asked]}"
     parameters = [one for one in DESCRIBED[name][2].get("parameters", []) if one["in"] == "query"]

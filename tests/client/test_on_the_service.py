@@ -23,7 +23,7 @@ from harmonicdet.client import (
     SearchFailed,
     WaitTimedOut,
 )
-from harmonicdet.client.uploading import in_parts
+from harmonicdet.client.synchronous.uploading import in_parts
 from store import jobs
 from store.tables import RequestedAction
 from tests.api.conftest import app, migrated, server, settings
@@ -183,7 +183,7 @@ def test_an_invalid_dataset_is_an_exception_with_its_report(client: Client, serv
     rejected(server.services, dataset.raw)
     with pytest.raises(DatasetInvalid, match="no zip archive") as caught:
         dataset.wait()
-    assert [one.code for one in caught.value.dataset.report()] == ["archive_broken"]
+    assert [one.code for one in client.datasets.report(caught.value.dataset)] == ["archive_broken"]
 
 
 def test_waiting_ends_with_its_time_and_the_job_goes_on(client: Client, server: Served) -> None:

@@ -92,6 +92,8 @@ def test_a_key_that_is_none_does_not_sign_in(client: TestClient, services: Servi
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "null", "Host": ""},
+        {"Origin": "http://[::1"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "http://testserver"},
     ],
 )

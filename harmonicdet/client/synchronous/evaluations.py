@@ -1,15 +1,16 @@
 """Evaluations: a model, or detections of any program, measured on a split of a dataset."""
 
+# Written by `make client` from asynchronous/evaluations.py.
+
 import json
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from harmonicdet.client.bound import Bound, Resource, given, id_of
-from harmonicdet.client.downloading import download
+from harmonicdet.client.arguments import given, id_of
 from harmonicdet.client.errors import EvaluationFailed
-from harmonicdet.client.pages import Pages
+from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
     ComparisonFigure,
     ConfusionView,
@@ -23,7 +24,10 @@ from harmonicdet.client.shapes import (
     PrecisionRecallView,
     ThresholdSweepView,
 )
-from harmonicdet.client.waiting import FINISHED, Watcher, states, watch
+from harmonicdet.client.synchronous.bound import Bound, Resource
+from harmonicdet.client.synchronous.downloading import download
+from harmonicdet.client.synchronous.pages import Pages
+from harmonicdet.client.synchronous.waiting import states, watch
 
 Metadata = Mapping[str, str]
 

@@ -1,12 +1,13 @@
 """Jobs: start them, ask something of them, watch them."""
 
+# Written by `make client` from asynchronous/jobs.py.
+
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from harmonicdet.client import events
-from harmonicdet.client.bound import Bound, Resource, given, id_of
+from harmonicdet.client.arguments import given, id_of
 from harmonicdet.client.errors import JobFailed
-from harmonicdet.client.pages import Pages
+from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
     CheckpointView,
     DatasetView,
@@ -19,10 +20,13 @@ from harmonicdet.client.shapes import (
     MetricView,
     TrainConfig,
 )
-from harmonicdet.client.waiting import FINISHED, Watcher, states, watch
+from harmonicdet.client.synchronous import events
+from harmonicdet.client.synchronous.bound import Bound, Resource
+from harmonicdet.client.synchronous.pages import Pages
+from harmonicdet.client.synchronous.waiting import states, watch
 
 if TYPE_CHECKING:
-    from harmonicdet.client.models import ModelDetail
+    from harmonicdet.client.synchronous.models import ModelDetail
 
 
 class Job(Bound, JobView):
@@ -53,7 +57,7 @@ class Job(Bound, JobView):
 
     def model(self) -> "ModelDetail":
         """The model it has made. Raises `JobFailed` when there is none."""
-        found = self.model_id or self.refresh().model_id
+        found = self.model_id or (self.refresh()).model_id
         if found is None:
             raise JobFailed(self)
         return self._client.models.get(found)
@@ -128,7 +132,9 @@ class Jobs(Resource):
         query = given(status=status, kind=kind, metadata=metadata, order=order)
         return Pages(self._transport, "list_jobs", self._make, query=query, limit=limit)
 
-    def wait(self, job: str | Job, *, progress: bool | Watcher = False, timeout: float | None = None) -> Job:
+    def wait(
+        self, job: str | JobView, *, progress: bool | Watcher = False, timeout: float | None = None
+    ) -> Job:
         """As it is when it has succeeded. Raises `JobFailed`, `WaitTimedOut`."""
         found = states(
             self._transport,
@@ -142,54 +148,56 @@ class Jobs(Resource):
             raise JobFailed(ended)
         return ended
 
-    def events(self, job: str | Job, *, follow: bool = False, after: int = 0) -> Iterator[EventView]:
+    def events(self, job: str | JobView, *, follow: bool = False, after: int = 0) -> Iterator[EventView]:
         """What has happened to it after event `after`; with `follow` also what happens, to its end."""
         if follow:
             return events.follow(self._transport, id_of(job), after)
         query = {"after": after} if after else {}
-        return iter(Pages(self._transport, "get_job_events", EventView, {"job_id": id_of(job)}, query=query))
+        pages = Pages(self._transport, "get_job_events", EventView, {"job_id": id_of(job)}, query=query)
+        return iter(pages)
 
     def metrics(
-        self, job: str | Job, *, split: str | None = None, after: int | None = None
+        self, job: str | JobView, *, split: str | None = None, after: int | None = None
     ) -> Pages[MetricView]:
         """Numbers of steps and evaluations, by rising step; `split` is `train`, or the one evaluated."""
         path, query = {"job_id": id_of(job)}, given(split=split, after=after)
         return Pages(self._transport, "get_job_metrics", MetricView, path, query=query, page=1000)
 
-    def checkpoints(self, job: str | Job) -> "list_[CheckpointView]":
+    def checkpoints(self, job: str | JobView) -> "list_[CheckpointView]":
         """What is kept to go on from."""
         answer = self._transport.json("list_job_checkpoints", {"job_id": id_of(job)})
         return [CheckpointView(raw) for raw in answer["data"]]
 
-    def manifest(self, job: str | Job) -> ManifestView:
+    def manifest(self, job: str | JobView) -> ManifestView:
         """Everything that decided the result: config, data, seeds, versions, device, and hashes of them."""
         return ManifestView(self._transport.json("get_job_manifest", {"job_id": id_of(job)}))
 
-    def logs(self, job: str | Job) -> str:
+    def logs(self, job: str | JobView) -> str:
         """The last lines of its log, oldest first."""
-        return self._transport.ask("get_job_logs", {"job_id": id_of(job)}).text
+        answer = self._transport.ask("get_job_logs", {"job_id": id_of(job)})
+        return answer.text
 
-    def cancel(self, job: str | Job) -> Job:
+    def cancel(self, job: str | JobView) -> Job:
         """End it without a result: at once when it is queued, within seconds when it runs."""
         return self._asked("cancel_job", job)
 
-    def pause(self, job: str | Job) -> Job:
+    def pause(self, job: str | JobView) -> Job:
         """Keep its checkpoint and free its worker, until it is resumed."""
         return self._asked("pause_job", job)
 
-    def resume(self, job: str | Job) -> Job:
+    def resume(self, job: str | JobView) -> Job:
         """Queue it again after a pause; it goes on from its checkpoint."""
         return self._asked("resume_job", job)
 
-    def stop(self, job: str | Job) -> Job:
+    def stop(self, job: str | JobView) -> Job:
         """End the training at the next step; evaluation and export follow."""
         return self._asked("stop_job", job)
 
-    def retry(self, job: str | Job) -> Job:
+    def retry(self, job: str | JobView) -> Job:
         """Queue it again after it has failed or was cancelled, from its last checkpoint."""
         return self._asked("retry_job", job)
 
-    def _asked(self, operation: str, job: str | Job) -> Job:
+    def _asked(self, operation: str, job: str | JobView) -> Job:
         return self._make(self._transport.json(operation, {"job_id": id_of(job)}))
 
     def _make(self, raw: dict[str, Any]) -> Job:

@@ -1,11 +1,12 @@
 """What operators need: uploads, architectures, webhooks, keys, workers, storage."""
 
+# Written by `make client` from asynchronous/operating.py.
+
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from harmonicdet.client.bound import Resource, given
-from harmonicdet.client.pages import Pages
+from harmonicdet.client.arguments import given
 from harmonicdet.client.shapes import (
     ArchitectureView,
     CollectionView,
@@ -19,6 +20,8 @@ from harmonicdet.client.shapes import (
     WebhookView,
     WorkerView,
 )
+from harmonicdet.client.synchronous.bound import Resource
+from harmonicdet.client.synchronous.pages import Pages
 
 _TUS = {"Tus-Resumable": "1.0.0"}
 
@@ -44,7 +47,8 @@ class Architectures(Resource):
 
     def list(self) -> "list_[ArchitectureView]":
         """All of them."""
-        return [ArchitectureView(raw) for raw in self._transport.json("list_architectures")["data"]]
+        answer = self._transport.json("list_architectures")
+        return [ArchitectureView(raw) for raw in answer["data"]]
 
     def schema(self, name: str) -> dict[str, Any]:
         """JSON Schema of its config, with defaults, ranges and a sentence per field."""

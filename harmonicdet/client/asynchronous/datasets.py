@@ -2,52 +2,57 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from harmonicdet.client.bound import Bound, Resource, given, id_of
+from harmonicdet.client.arguments import given, id_of
+from harmonicdet.client.asynchronous.backend import blocking
+from harmonicdet.client.asynchronous.bound import AsyncBound, AsyncResource
+from harmonicdet.client.asynchronous.pages import AsyncPages
+from harmonicdet.client.asynchronous.uploading import IN_PARTS_FROM, Told, in_parts
+from harmonicdet.client.asynchronous.waiting import states, watch
 from harmonicdet.client.errors import DatasetInvalid
-from harmonicdet.client.pages import Pages
+from harmonicdet.client.files import archive_of
+from harmonicdet.client.progress import Watcher
 from harmonicdet.client.shapes import DatasetImageView, DatasetStatus, DatasetView, FindingView, StatsView
-from harmonicdet.client.uploading import IN_PARTS_FROM, Told, archive_of, in_parts
-from harmonicdet.client.waiting import Watcher, states, watch
 
 Metadata = Mapping[str, str]
 
 
-class Dataset(Bound, DatasetView):
+class AsyncDataset(AsyncBound, DatasetView):
     """An immutable set of images and boxes."""
 
-    def refresh(self) -> "Dataset":
+    async def refresh(self) -> "AsyncDataset":
         """As it is now."""
-        return self._client.datasets.get(self.id)
+        return await self._client.datasets.get(self.id)
 
-    def wait(self, *, progress: bool | Watcher = False, timeout: float | None = None) -> "Dataset":
+    async def wait(self, *, progress: bool | Watcher = False, timeout: float | None = None) -> "AsyncDataset":
         """As it is when it has been validated. Raises `DatasetInvalid`, `WaitTimedOut`."""
-        return self._client.datasets.wait(self.id, progress=progress, timeout=timeout)
+        return await self._client.datasets.wait(self.id, progress=progress, timeout=timeout)
 
-    def report(self, *, limit: int | None = None) -> Pages[FindingView]:
+    def report(self, *, limit: int | None = None) -> AsyncPages[FindingView]:
         """What the validation found, in the order of the archive."""
         return self._client.datasets.report(self.id, limit=limit)
 
-    def stats(self) -> StatsView:
+    async def stats(self) -> StatsView:
         """Balance of the classes, sizes and shapes of boxes and images."""
-        return self._client.datasets.stats(self.id)
+        return await self._client.datasets.stats(self.id)
 
-    def images(self, **wanted: Any) -> "Pages[DatasetImageView]":
+    def images(self, **wanted: Any) -> "AsyncPages[DatasetImageView]":
         """Its images with their boxes; see `client.datasets.images`."""
         return self._client.datasets.images(self.id, **wanted)
 
-    def delete(self) -> None:
+    async def delete(self) -> None:
         """Models trained on it keep working."""
-        self._client.datasets.delete(self.id)
+        await self._client.datasets.delete(self.id)
 
 
-class Datasets(Resource):
+class AsyncDatasets(AsyncResource):
     """`client.datasets`."""
 
-    def upload(
+    async def upload(
         self,
         source: str | PathLike[str] | bytes,
         *,
@@ -58,7 +63,7 @@ class Datasets(Resource):
         split_seed: int | None = None,
         metadata: Metadata | None = None,
         told: Told | None = None,
-    ) -> Dataset:
+    ) -> AsyncDataset:
         """Send a zip, or a folder, in COCO, Pascal VOC or YOLO layout; a worker validates it then.
 
         `val_fraction` (by default 0.2) and `split_seed` divide a dataset that comes without splits. `told` is
@@ -68,29 +73,30 @@ class Datasets(Resource):
         terms = given(name=name, split=split or None, metadata=None if metadata is None else dict(metadata))
         terms |= {"format": format, "on_invalid": on_invalid}
         if isinstance(source, bytes):
-            return self._whole(source, terms)
+            return await self._whole(source, terms)
         path = Path(source)
         terms.setdefault("name", path.resolve().stem if path.is_file() else path.resolve().name)
-        with archive_of(path) as archive:
+        with ExitStack() as stack:
+            archive = await blocking(stack.enter_context, archive_of(path))
             if archive.stat().st_size < IN_PARTS_FROM:
-                return self._whole(archive.read_bytes(), terms)
-            upload_id = in_parts(self._transport, archive, told=told)
+                return await self._whole(await blocking(archive.read_bytes), terms)
+            upload_id = await in_parts(self._transport, archive, told=told)
         body = terms | {"upload_id": upload_id}
-        return Dataset(self._transport.json("create_dataset", body=body), self._client)
+        return AsyncDataset(await self._transport.json("create_dataset", body=body), self._client)
 
-    def _whole(self, data: bytes, terms: dict[str, Any]) -> Dataset:
+    async def _whole(self, data: bytes, terms: dict[str, Any]) -> AsyncDataset:
         query = {name: json.dumps(one) if isinstance(one, dict) else one for name, one in terms.items()}
         headers = {"Content-Type": "application/zip"}
-        answer = self._transport.json("create_dataset", query=query, headers=headers, content=data)
-        return Dataset(answer, self._client)
+        answer = await self._transport.json("create_dataset", query=query, headers=headers, content=data)
+        return AsyncDataset(answer, self._client)
 
-    def get(self, dataset: str) -> Dataset:
+    async def get(self, dataset: str) -> AsyncDataset:
         """The dataset with this id."""
-        return Dataset(self._transport.json("get_dataset", {"dataset_id": dataset}), self._client)
+        return AsyncDataset(await self._transport.json("get_dataset", {"dataset_id": dataset}), self._client)
 
-    def wait(
-        self, dataset: str | Dataset, *, progress: bool | Watcher = False, timeout: float | None = None
-    ) -> Dataset:
+    async def wait(
+        self, dataset: str | DatasetView, *, progress: bool | Watcher = False, timeout: float | None = None
+    ) -> AsyncDataset:
         """As it is when it has been validated. Raises `DatasetInvalid`, `WaitTimedOut`."""
         found = states(
             self._transport,
@@ -99,7 +105,7 @@ class Datasets(Resource):
             ended=lambda state: state["status"] != "validating",
             timeout=timeout,
         )
-        ended = Dataset(watch(found, progress), self._client)
+        ended = AsyncDataset(await watch(found, progress), self._client)
         if ended.status == "invalid":
             raise DatasetInvalid(ended)
         return ended
@@ -111,50 +117,54 @@ class Datasets(Resource):
         metadata: Metadata | None = None,
         order: Literal["asc", "desc"] = "desc",
         limit: int | None = None,
-    ) -> Pages[Dataset]:
+    ) -> AsyncPages[AsyncDataset]:
         """Datasets by age, the newest first."""
         query = given(status=status, metadata=metadata, order=order)
-        return Pages(self._transport, "list_datasets", self._make, query=query, limit=limit)
+        return AsyncPages(self._transport, "list_datasets", self._make, query=query, limit=limit)
 
-    def report(self, dataset: str | Dataset, *, limit: int | None = None) -> Pages[FindingView]:
+    def report(self, dataset: str | DatasetView, *, limit: int | None = None) -> AsyncPages[FindingView]:
         """What the validation found, in the order of the archive."""
         path = {"dataset_id": id_of(dataset)}
-        return Pages(self._transport, "get_dataset_report", FindingView, path, limit=limit)
+        return AsyncPages(self._transport, "get_dataset_report", FindingView, path, limit=limit)
 
-    def stats(self, dataset: str | Dataset) -> StatsView:
+    async def stats(self, dataset: str | DatasetView) -> StatsView:
         """Balance of the classes, sizes and shapes of boxes and images."""
-        return StatsView(self._transport.json("get_dataset_stats", {"dataset_id": id_of(dataset)}))
+        return StatsView(await self._transport.json("get_dataset_stats", {"dataset_id": id_of(dataset)}))
 
     def images(
         self,
-        dataset: str | Dataset,
+        dataset: str | DatasetView,
         *,
         split: str | None = None,
         category_id: int | None = None,
         findings: bool | None = None,
         limit: int | None = None,
-    ) -> Pages[DatasetImageView]:
+    ) -> AsyncPages[DatasetImageView]:
         """Images with their boxes; `findings`: only those that a finding is about, or only the others."""
         query = given(split=split, category_id=category_id, findings=findings)
         path = {"dataset_id": id_of(dataset)}
-        return Pages(self._transport, "list_dataset_images", DatasetImageView, path, query=query, limit=limit)
+        return AsyncPages(
+            self._transport, "list_dataset_images", DatasetImageView, path, query=query, limit=limit
+        )
 
-    def image(self, dataset: str | Dataset, position: int) -> bytes:
+    async def image(self, dataset: str | DatasetView, position: int) -> bytes:
         """The file of an image, as it was uploaded; `position` is its `id`."""
         path = {"dataset_id": id_of(dataset), "position": position}
-        return self._transport.ask("get_dataset_image_content", path).content
+        answer = await self._transport.ask("get_dataset_image_content", path)
+        return answer.content
 
-    def preview(
-        self, dataset: str | Dataset, position: int, *, size: int | None = None, boxes: bool | None = None
+    async def preview(
+        self, dataset: str | DatasetView, position: int, *, size: int | None = None, boxes: bool | None = None
     ) -> bytes:
         """An image with its boxes drawn, as JPEG, or without them; `size` is its longer side in pixels."""
         path = {"dataset_id": id_of(dataset), "position": position}
         query = given(size=size, boxes=boxes)
-        return self._transport.ask("get_dataset_image_preview", path, query=query).content
+        answer = await self._transport.ask("get_dataset_image_preview", path, query=query)
+        return answer.content
 
-    def delete(self, dataset: str | Dataset) -> None:
+    async def delete(self, dataset: str | DatasetView) -> None:
         """Models trained on it keep working. Raises `Conflict` while a job uses it."""
-        self._transport.ask("delete_dataset", {"dataset_id": id_of(dataset)})
+        await self._transport.ask("delete_dataset", {"dataset_id": id_of(dataset)})
 
-    def _make(self, raw: dict[str, Any]) -> Dataset:
-        return Dataset(raw, self._client)
+    def _make(self, raw: dict[str, Any]) -> AsyncDataset:
+        return AsyncDataset(raw, self._client)

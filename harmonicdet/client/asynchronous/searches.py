@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from harmonicdet.client.bound import Bound, Resource, given, id_of
+from harmonicdet.client.arguments import given, id_of
+from harmonicdet.client.asynchronous.bound import AsyncBound, AsyncResource
+from harmonicdet.client.asynchronous.pages import AsyncPages
+from harmonicdet.client.asynchronous.waiting import states, watch
 from harmonicdet.client.errors import SearchFailed
-from harmonicdet.client.pages import Pages
+from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
     Choices,
     DatasetView,
@@ -18,60 +21,61 @@ from harmonicdet.client.shapes import (
     SearchView,
     TrainConfig,
 )
-from harmonicdet.client.waiting import FINISHED, Watcher, states, watch
 
 if TYPE_CHECKING:
-    from harmonicdet.client.models import ModelDetail
+    from harmonicdet.client.asynchronous.models import AsyncModelDetail
 
 Space = Mapping[str, FloatRange | IntRange | Choices]
 
 
-class _Search(Bound):
-    def refresh(self) -> "SearchDetail":
+class _AsyncSearch(AsyncBound):
+    async def refresh(self) -> "AsyncSearchDetail":
         """As it is now, with every trial."""
-        return self._client.searches.get(self.id)
+        return await self._client.searches.get(self.id)
 
-    def wait(self, *, progress: bool | Watcher = False, timeout: float | None = None) -> "SearchDetail":
+    async def wait(
+        self, *, progress: bool | Watcher = False, timeout: float | None = None
+    ) -> "AsyncSearchDetail":
         """As it is when it has succeeded. Raises `SearchFailed`, `WaitTimedOut`."""
-        return self._client.searches.wait(self.id, progress=progress, timeout=timeout)
+        return await self._client.searches.wait(self.id, progress=progress, timeout=timeout)
 
-    def model(self) -> "ModelDetail":
+    async def model(self) -> "AsyncModelDetail":
         """The best model so far. Raises `SearchFailed` when there is none."""
-        return self._client.searches.model(self.id)
+        return await self._client.searches.model(self.id)
 
-    def cancel(self) -> "SearchDetail":
+    async def cancel(self) -> "AsyncSearchDetail":
         """End its jobs and begin no further trial; models that there are stay."""
-        return self._client.searches.cancel(self.id)
+        return await self._client.searches.cancel(self.id)
 
-    def pause(self) -> "SearchDetail":
+    async def pause(self) -> "AsyncSearchDetail":
         """Pause every trial that has not ended, and begin no further one."""
-        return self._client.searches.pause(self.id)
+        return await self._client.searches.pause(self.id)
 
-    def resume(self) -> "SearchDetail":
+    async def resume(self) -> "AsyncSearchDetail":
         """Queue its paused trials again, and go on."""
-        return self._client.searches.resume(self.id)
+        return await self._client.searches.resume(self.id)
 
-    def retry(self) -> "SearchDetail":
+    async def retry(self) -> "AsyncSearchDetail":
         """Queue failed and cancelled trials again, and begin those that were not begun."""
-        return self._client.searches.retry(self.id)
+        return await self._client.searches.retry(self.id)
 
-    def delete(self) -> None:
+    async def delete(self) -> None:
         """Its jobs and models stay. Raises `Conflict` while it runs."""
-        self._client.searches.delete(self.id)
+        await self._client.searches.delete(self.id)
 
 
-class Search(_Search, SearchView):
+class AsyncSearch(_AsyncSearch, SearchView):
     """A search, as lists have it."""
 
 
-class SearchDetail(_Search, SearchDetailView):
+class AsyncSearchDetail(_AsyncSearch, SearchDetailView):
     """A search with all its trials."""
 
 
-class Searches(Resource):
+class AsyncSearches(AsyncResource):
     """`client.searches`."""
 
-    def create(
+    async def create(
         self,
         dataset: str | DatasetView,
         space: Space,
@@ -85,11 +89,12 @@ class Searches(Resource):
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
         priority: int | None = None,
-    ) -> SearchDetail:
+    ) -> AsyncSearchDetail:
         """Train with values from `space`, which has what each parameter of `config` may be. `pruning`: False
         for none, or its options.
 
-        client.search(dataset, {"optimizer.lr": {"kind": "float", "low": 0.001, "high": 0.1, "log": True}})
+        space = {"optimizer.lr": {"kind": "float", "low": 0.001, "high": 0.1, "log": True}}
+        await client.search(dataset, space, max_trials=20)
         """
         body = given(
             dataset_id=id_of(dataset),
@@ -105,19 +110,19 @@ class Searches(Resource):
         )
         if pruning is not True:
             body["pruning"] = pruning or None
-        return SearchDetail(self._transport.json("create_search", body=body), self._client)
+        return AsyncSearchDetail(await self._transport.json("create_search", body=body), self._client)
 
-    def get(self, search: str) -> SearchDetail:
+    async def get(self, search: str) -> AsyncSearchDetail:
         """The search with this id."""
-        return SearchDetail(self._read("get_search", search), self._client)
+        return AsyncSearchDetail(await self._read("get_search", search), self._client)
 
-    def wait(
+    async def wait(
         self,
         search: str | SearchView | SearchDetailView,
         *,
         progress: bool | Watcher = False,
         timeout: float | None = None,
-    ) -> SearchDetail:
+    ) -> AsyncSearchDetail:
         """As it is when it has succeeded. Raises `SearchFailed`, `WaitTimedOut`."""
         found = states(
             self._transport,
@@ -126,7 +131,7 @@ class Searches(Resource):
             ended=lambda state: state["status"] in FINISHED,
             timeout=timeout,
         )
-        ended = SearchDetail(watch(found, progress), self._client)
+        ended = AsyncSearchDetail(await watch(found, progress), self._client)
         if ended.status != "succeeded":
             raise SearchFailed(ended)
         return ended
@@ -139,44 +144,44 @@ class Searches(Resource):
         metadata: Mapping[str, str] | None = None,
         order: Literal["asc", "desc"] = "desc",
         limit: int | None = None,
-    ) -> Pages[Search]:
+    ) -> AsyncPages[AsyncSearch]:
         """Searches by age, the newest first."""
         dataset_id = None if dataset is None else id_of(dataset)
         query = given(dataset_id=dataset_id, status=status, metadata=metadata, order=order)
-        return Pages(
+        return AsyncPages(
             self._transport,
             "list_searches",
-            lambda raw: Search(raw, self._client),
+            lambda raw: AsyncSearch(raw, self._client),
             query=query,
             limit=limit,
         )
 
-    def model(self, search: str | SearchView | SearchDetailView) -> "ModelDetail":
+    async def model(self, search: str | SearchView | SearchDetailView) -> "AsyncModelDetail":
         """The best model so far. Raises `SearchFailed` when there is none."""
-        found = self.get(id_of(search))
+        found = await self.get(id_of(search))
         if found.best is None or found.best.model_id is None:
             raise SearchFailed(found)
-        return self._client.models.get(found.best.model_id)
+        return await self._client.models.get(found.best.model_id)
 
-    def cancel(self, search: str | SearchView | SearchDetailView) -> SearchDetail:
+    async def cancel(self, search: str | SearchView | SearchDetailView) -> AsyncSearchDetail:
         """End its jobs and begin no further trial; models that there are stay."""
-        return SearchDetail(self._read("cancel_search", search), self._client)
+        return AsyncSearchDetail(await self._read("cancel_search", search), self._client)
 
-    def pause(self, search: str | SearchView | SearchDetailView) -> SearchDetail:
+    async def pause(self, search: str | SearchView | SearchDetailView) -> AsyncSearchDetail:
         """Pause every trial that has not ended, and begin no further one."""
-        return SearchDetail(self._read("pause_search", search), self._client)
+        return AsyncSearchDetail(await self._read("pause_search", search), self._client)
 
-    def resume(self, search: str | SearchView | SearchDetailView) -> SearchDetail:
+    async def resume(self, search: str | SearchView | SearchDetailView) -> AsyncSearchDetail:
         """Queue its paused trials again, and go on."""
-        return SearchDetail(self._read("resume_search", search), self._client)
+        return AsyncSearchDetail(await self._read("resume_search", search), self._client)
 
-    def retry(self, search: str | SearchView | SearchDetailView) -> SearchDetail:
+    async def retry(self, search: str | SearchView | SearchDetailView) -> AsyncSearchDetail:
         """Queue failed and cancelled trials again, and begin those that were not begun."""
-        return SearchDetail(self._read("retry_search", search), self._client)
+        return AsyncSearchDetail(await self._read("retry_search", search), self._client)
 
-    def delete(self, search: str | SearchView | SearchDetailView) -> None:
+    async def delete(self, search: str | SearchView | SearchDetailView) -> None:
         """Its jobs and models stay. Raises `Conflict` while it runs."""
-        self._transport.ask("delete_search", {"search_id": id_of(search)})
+        await self._transport.ask("delete_search", {"search_id": id_of(search)})
 
-    def _read(self, operation: str, search: str | SearchView | SearchDetailView, **options: Any) -> Any:
-        return self._transport.json(operation, {"search_id": id_of(search)}, **options)
+    async def _read(self, operation: str, search: str | SearchView | SearchDetailView, **options: Any) -> Any:
+        return await self._transport.json(operation, {"search_id": id_of(search)}, **options)

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from harmonicdet.client.bound import Bound, Resource, given, id_of
+from harmonicdet.client.arguments import given, id_of
+from harmonicdet.client.asynchronous.bound import AsyncBound, AsyncResource
+from harmonicdet.client.asynchronous.pages import AsyncPages
+from harmonicdet.client.asynchronous.waiting import states, watch
 from harmonicdet.client.errors import ComparisonFailed
-from harmonicdet.client.pages import Pages
+from harmonicdet.client.progress import FINISHED, Watcher
 from harmonicdet.client.shapes import (
     ComparisonDetailView,
     ComparisonFigure,
@@ -15,57 +18,58 @@ from harmonicdet.client.shapes import (
     JobStatus,
     TrainConfig,
 )
-from harmonicdet.client.waiting import FINISHED, Watcher, states, watch
 
 Arms = Mapping[str, TrainConfig | Mapping[str, Any]]
 
 
-class _Comparison(Bound):
-    def refresh(self) -> "ComparisonDetail":
+class _AsyncComparison(AsyncBound):
+    async def refresh(self) -> "AsyncComparisonDetail":
         """As it is now, with every training."""
-        return self._client.comparisons.get(self.id)
+        return await self._client.comparisons.get(self.id)
 
-    def wait(self, *, progress: bool | Watcher = False, timeout: float | None = None) -> "ComparisonDetail":
+    async def wait(
+        self, *, progress: bool | Watcher = False, timeout: float | None = None
+    ) -> "AsyncComparisonDetail":
         """As it is when it has succeeded. Raises `ComparisonFailed`, `WaitTimedOut`."""
-        return self._client.comparisons.wait(self.id, progress=progress, timeout=timeout)
+        return await self._client.comparisons.wait(self.id, progress=progress, timeout=timeout)
 
-    def report(self) -> ComparisonReport:
+    async def report(self) -> ComparisonReport:
         """Everything that was found."""
-        return self._client.comparisons.report(self.id)
+        return await self._client.comparisons.report(self.id)
 
-    def cancel(self) -> "ComparisonDetail":
+    async def cancel(self) -> "AsyncComparisonDetail":
         """End its jobs without comparing them."""
-        return self._client.comparisons.cancel(self.id)
+        return await self._client.comparisons.cancel(self.id)
 
-    def pause(self) -> "ComparisonDetail":
+    async def pause(self) -> "AsyncComparisonDetail":
         """Pause every training that has not ended."""
-        return self._client.comparisons.pause(self.id)
+        return await self._client.comparisons.pause(self.id)
 
-    def resume(self) -> "ComparisonDetail":
+    async def resume(self) -> "AsyncComparisonDetail":
         """Queue its paused trainings again."""
-        return self._client.comparisons.resume(self.id)
+        return await self._client.comparisons.resume(self.id)
 
-    def retry(self) -> "ComparisonDetail":
+    async def retry(self) -> "AsyncComparisonDetail":
         """Queue what has failed of it again."""
-        return self._client.comparisons.retry(self.id)
+        return await self._client.comparisons.retry(self.id)
 
-    def delete(self) -> None:
+    async def delete(self) -> None:
         """Its models stay. Raises `Conflict` while it runs."""
-        self._client.comparisons.delete(self.id)
+        await self._client.comparisons.delete(self.id)
 
 
-class Comparison(_Comparison, ComparisonView):
+class AsyncComparison(_AsyncComparison, ComparisonView):
     """A comparison, as lists have it."""
 
 
-class ComparisonDetail(_Comparison, ComparisonDetailView):
+class AsyncComparisonDetail(_AsyncComparison, ComparisonDetailView):
     """A comparison with the trainings of every arm."""
 
 
-class Comparisons(Resource):
+class AsyncComparisons(AsyncResource):
     """`client.comparisons`."""
 
-    def create(
+    async def create(
         self,
         dataset: str | DatasetView,
         arms: Arms,
@@ -76,10 +80,10 @@ class Comparisons(Resource):
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
         priority: int | None = None,
-    ) -> ComparisonDetail:
+    ) -> AsyncComparisonDetail:
         """Train each arm with each seed. An arm is its name and what it changes in `config`.
 
-        client.compare(dataset, {"baseline": {"loss": "baseline"}, "harmonic": {"loss": "harmonic"}})
+        await client.compare(dataset, {"baseline": {"loss": "baseline"}, "harmonic": {"loss": "harmonic"}})
         """
         body = {
             "dataset_id": id_of(dataset),
@@ -87,19 +91,19 @@ class Comparisons(Resource):
             "arms": [{"name": arm, "config": dict(changes)} for arm, changes in arms.items()],
             "seeds": seeds if isinstance(seeds, int) else list(seeds),
         } | given(baseline=baseline, name=name, metadata=metadata, priority=priority)
-        return ComparisonDetail(self._transport.json("create_comparison", body=body), self._client)
+        return AsyncComparisonDetail(await self._transport.json("create_comparison", body=body), self._client)
 
-    def get(self, comparison: str) -> ComparisonDetail:
+    async def get(self, comparison: str) -> AsyncComparisonDetail:
         """The comparison with this id."""
-        return ComparisonDetail(self._read("get_comparison", comparison), self._client)
+        return AsyncComparisonDetail(await self._read("get_comparison", comparison), self._client)
 
-    def wait(
+    async def wait(
         self,
         comparison: str | ComparisonView | ComparisonDetailView,
         *,
         progress: bool | Watcher = False,
         timeout: float | None = None,
-    ) -> ComparisonDetail:
+    ) -> AsyncComparisonDetail:
         """As it is when it has succeeded. Raises `ComparisonFailed`, `WaitTimedOut`."""
         found = states(
             self._transport,
@@ -108,7 +112,7 @@ class Comparisons(Resource):
             ended=lambda state: state["status"] in FINISHED,
             timeout=timeout,
         )
-        ended = ComparisonDetail(watch(found, progress), self._client)
+        ended = AsyncComparisonDetail(await watch(found, progress), self._client)
         if ended.status != "succeeded":
             raise ComparisonFailed(ended)
         return ended
@@ -121,59 +125,62 @@ class Comparisons(Resource):
         metadata: Mapping[str, str] | None = None,
         order: Literal["asc", "desc"] = "desc",
         limit: int | None = None,
-    ) -> Pages[Comparison]:
+    ) -> AsyncPages[AsyncComparison]:
         """Comparisons by age, the newest first."""
         dataset_id = None if dataset is None else id_of(dataset)
         query = given(dataset_id=dataset_id, status=status, metadata=metadata, order=order)
-        return Pages(
+        return AsyncPages(
             self._transport,
             "list_comparisons",
-            lambda raw: Comparison(raw, self._client),
+            lambda raw: AsyncComparison(raw, self._client),
             query=query,
             limit=limit,
         )
 
-    def report(self, comparison: str | ComparisonView | ComparisonDetailView) -> ComparisonReport:
+    async def report(self, comparison: str | ComparisonView | ComparisonDetailView) -> ComparisonReport:
         """Mean and standard deviation of every arm, differences with intervals, verdicts, and why."""
-        return ComparisonReport(self._read("get_comparison_report", comparison, query={"format": "json"}))
+        return ComparisonReport(
+            await self._read("get_comparison_report", comparison, query={"format": "json"})
+        )
 
-    def report_as(
+    async def report_as(
         self,
         comparison: str | ComparisonView | ComparisonDetailView,
         format: Literal["markdown", "html"],  # noqa: A002  # as the service calls it
     ) -> str:
         """The report for people."""
         path = {"comparison_id": id_of(comparison)}
-        return self._transport.ask("get_comparison_report", path, query={"format": format}).text
+        answer = await self._transport.ask("get_comparison_report", path, query={"format": format})
+        return answer.text
 
-    def figure(
+    async def figure(
         self, comparison: str | ComparisonView | ComparisonDetailView, figure: str
     ) -> ComparisonFigure:
         """A figure for Plotly: `plotly.graph_objects.Figure(found.raw)` draws it."""
         path = {"comparison_id": id_of(comparison), "figure": figure}
-        return ComparisonFigure(self._transport.json("get_comparison_figure", path))
+        return ComparisonFigure(await self._transport.json("get_comparison_figure", path))
 
-    def cancel(self, comparison: str | ComparisonView | ComparisonDetailView) -> ComparisonDetail:
+    async def cancel(self, comparison: str | ComparisonView | ComparisonDetailView) -> AsyncComparisonDetail:
         """End its jobs without comparing them."""
-        return ComparisonDetail(self._read("cancel_comparison", comparison), self._client)
+        return AsyncComparisonDetail(await self._read("cancel_comparison", comparison), self._client)
 
-    def pause(self, comparison: str | ComparisonView | ComparisonDetailView) -> ComparisonDetail:
+    async def pause(self, comparison: str | ComparisonView | ComparisonDetailView) -> AsyncComparisonDetail:
         """Pause every training that has not ended."""
-        return ComparisonDetail(self._read("pause_comparison", comparison), self._client)
+        return AsyncComparisonDetail(await self._read("pause_comparison", comparison), self._client)
 
-    def resume(self, comparison: str | ComparisonView | ComparisonDetailView) -> ComparisonDetail:
+    async def resume(self, comparison: str | ComparisonView | ComparisonDetailView) -> AsyncComparisonDetail:
         """Queue its paused trainings again."""
-        return ComparisonDetail(self._read("resume_comparison", comparison), self._client)
+        return AsyncComparisonDetail(await self._read("resume_comparison", comparison), self._client)
 
-    def retry(self, comparison: str | ComparisonView | ComparisonDetailView) -> ComparisonDetail:
+    async def retry(self, comparison: str | ComparisonView | ComparisonDetailView) -> AsyncComparisonDetail:
         """Queue what has failed of it again."""
-        return ComparisonDetail(self._read("retry_comparison", comparison), self._client)
+        return AsyncComparisonDetail(await self._read("retry_comparison", comparison), self._client)
 
-    def delete(self, comparison: str | ComparisonView | ComparisonDetailView) -> None:
+    async def delete(self, comparison: str | ComparisonView | ComparisonDetailView) -> None:
         """Its models stay. Raises `Conflict` while it runs."""
-        self._transport.ask("delete_comparison", {"comparison_id": id_of(comparison)})
+        await self._transport.ask("delete_comparison", {"comparison_id": id_of(comparison)})
 
-    def _read(
+    async def _read(
         self, operation: str, comparison: str | ComparisonView | ComparisonDetailView, **options: Any
     ) -> Any:
-        return self._transport.json(operation, {"comparison_id": id_of(comparison)}, **options)
+        return await self._transport.json(operation, {"comparison_id": id_of(comparison)}, **options)

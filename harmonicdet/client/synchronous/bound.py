@@ -1,12 +1,14 @@
 """Answers that can be asked for more: they know their client."""
 
+# Written by `make client` from asynchronous/bound.py.
+
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from harmonicdet.client.shape import Shape
 
 if TYPE_CHECKING:
-    from harmonicdet.client.client import Client
+    from harmonicdet.client.synchronous.client import Client
 
 
 class Bound(Shape):
@@ -25,13 +27,3 @@ class Resource:
     def __init__(self, client: "Client") -> None:
         self._client = client
         self._transport = client.transport
-
-
-def id_of(thing: str | Shape) -> str:
-    """Its id, if it is not one already."""
-    return thing if isinstance(thing, str) else str(thing.raw["id"])
-
-
-def given(**values: Any) -> dict[str, Any]:
-    """What was given: None means left out."""
-    return {name: value for name, value in values.items() if value is not None}

@@ -1,7 +1,8 @@
 """Files of the service on their way here: gone on with after a break, and checked by their SHA-256."""
 
+# Written by `make client` from asynchronous/downloading.py.
+
 import base64
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import httpx
 
 from harmonicdet.client.errors import ConnectionFailed, DownloadCorrupt, StatusError
-from harmonicdet.client.transport import Transport
+from harmonicdet.client.files import sha256_of
+from harmonicdet.client.synchronous.backend import blocking
+from harmonicdet.client.synchronous.transport import Transport
 
 _FAILURES = 4
 
@@ -24,7 +27,7 @@ def download(
 ) -> Path:
     """Fetch a file to `target`, which is there when it is whole; until then `target.part` grows.
 
-    Raises `DownloadCorrupt`, and what `Transport.ask` raises.
+    Raises `DownloadCorrupt`, and what asking raises.
     """
     part = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +44,7 @@ def download(
                 with part.open("r+b" if is_rest else "wb") as file:
                     file.seek(start if is_rest else 0)
                     for chunk in response.iter_bytes(1 << 20):
-                        file.write(chunk)
+                        blocking(file.write, chunk)
                         if told is not None:
                             told(file.tell())
             break
@@ -54,7 +57,7 @@ def download(
             if failures > _FAILURES:
                 raise ConnectionFailed(f"The download of {target.name} broke ({error}).") from error
             transport.pause(failures)
-    if digest is not None and _sha256(part) != digest:
+    if digest is not None and blocking(sha256_of, part) != digest:
         part.unlink()
         raise DownloadCorrupt(f"{target.name} has another SHA-256 than the service says.")
     return part.replace(target)
@@ -65,8 +68,3 @@ def _digest(response: httpx.Response) -> str | None:
     told = [answer.headers.get("repr-digest", "") for answer in (*response.history, response)]
     found = next((one for one in told if one.startswith("sha-256=:")), None)
     return None if found is None else base64.b64decode(found[len("sha-256=:") : -1]).hex()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,21 +1,15 @@
 """`Client`: where everything begins."""
 
-import time
-from collections.abc import Callable, Mapping
+# Written by `make client` from asynchronous/client.py.
+
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Self, Unpack
 
 import httpx
 
-from harmonicdet.client.comparisons import Arms, ComparisonDetail, Comparisons
-from harmonicdet.client.datasets import Datasets
-from harmonicdet.client.evaluations import Evaluation, Evaluations
+from harmonicdet.client.asking import RETRIES
 from harmonicdet.client.images import Image
-from harmonicdet.client.jobs import Job, Jobs
-from harmonicdet.client.models import Aliases, Models
-from harmonicdet.client.operating import Architectures, Keys, Storage, Uploads, Webhooks, Workers
-from harmonicdet.client.predictions import Prediction
-from harmonicdet.client.searches import SearchDetail, Searches, Space
 from harmonicdet.client.settings import place
 from harmonicdet.client.shapes import (
     DatasetView,
@@ -28,11 +22,27 @@ from harmonicdet.client.shapes import (
     ReadyView,
     TrainConfig,
 )
-from harmonicdet.client.transport import RETRIES, Transport
+from harmonicdet.client.synchronous import backend
+from harmonicdet.client.synchronous.comparisons import Arms, ComparisonDetail, Comparisons
+from harmonicdet.client.synchronous.datasets import Datasets
+from harmonicdet.client.synchronous.evaluations import Evaluation, Evaluations
+from harmonicdet.client.synchronous.jobs import Job, Jobs
+from harmonicdet.client.synchronous.models import Aliases, Models
+from harmonicdet.client.synchronous.operating import (
+    Architectures,
+    Keys,
+    Storage,
+    Uploads,
+    Webhooks,
+    Workers,
+)
+from harmonicdet.client.synchronous.predictions import Prediction
+from harmonicdet.client.synchronous.searches import SearchDetail, Searches, Space
+from harmonicdet.client.synchronous.transport import Transport
 
 
 class Client:
-    """A service of HarmonicDet. Nothing is asked before it is needed; threads may share a client.
+    """A service of HarmonicDet. Nothing is asked before it is needed; a client may be shared.
 
     Args:
         url: where it is; else `HARMONICDET_URL`, else this machine.
@@ -49,7 +59,7 @@ class Client:
         api_key: str | None = None,
         timeout: float = 60.0,
         retries: int = RETRIES,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: backend.Sleep = backend.sleep,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.transport = Transport(
@@ -137,4 +147,5 @@ class Client:
 
     def metrics(self) -> str:
         """Numbers for Prometheus, of the whole service."""
-        return self.transport.ask("get_metrics").text
+        answer = self.transport.ask("get_metrics")
+        return answer.text

@@ -1,17 +1,20 @@
 """Models: read, download, predict, import, and the names that mean one of them."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from harmonicdet.client.bound import Bound, Resource, given, id_of
-from harmonicdet.client.downloading import download
+from harmonicdet.client.annotations import Exported, Format
+from harmonicdet.client.arguments import given, id_of
+from harmonicdet.client.asynchronous.backend import blocking, each
+from harmonicdet.client.asynchronous.bound import AsyncBound, AsyncResource
+from harmonicdet.client.asynchronous.downloading import download
+from harmonicdet.client.asynchronous.exporting import Images, export
+from harmonicdet.client.asynchronous.pages import AsyncPages
+from harmonicdet.client.asynchronous.predictions import AsyncAsked, AsyncPrediction
 from harmonicdet.client.images import Image, encoded
-from harmonicdet.client.pages import Pages
-from harmonicdet.client.predictions import Asked, Prediction
 from harmonicdet.client.shapes import (
     ArtifactView,
     DatasetView,
@@ -24,42 +27,46 @@ Thresholds = float | Mapping[str, float]
 _UNCHANGED: Any = object()
 
 
-class _Model(Bound):
-    def refresh(self) -> "ModelDetail":
+class _AsyncModel(AsyncBound):
+    async def refresh(self) -> "AsyncModelDetail":
         """As it is now, with its evaluation, files and aliases."""
-        return self._client.models.get(self.id)
+        return await self._client.models.get(self.id)
 
-    def predict(self, image: Image, **options: Any) -> Prediction:
+    async def predict(self, image: Image, **options: Any) -> AsyncPrediction:
         """What it finds on an image; see `client.models.predict`."""
-        return self._client.models.predict(self.id, image, **options)
+        return await self._client.models.predict(self.id, image, **options)
 
-    def download(self, name: str, target: str | PathLike[str] = ".") -> Path:
+    async def export(self, images: Images, target: str | PathLike[str], **options: Any) -> Exported:
+        """What it finds on many images, written as annotations; see `client.models.export`."""
+        return await self._client.models.export(self.id, images, target, **options)
+
+    async def download(self, name: str, target: str | PathLike[str] = ".") -> Path:
         """Fetch one of its files, such as `model.onnx`, to a path or into a folder."""
-        return self._client.models.download(self.id, name, target)
+        return await self._client.models.download(self.id, name, target)
 
-    def update(self, **changes: Any) -> "ModelDetail":
+    async def update(self, **changes: Any) -> "AsyncModelDetail":
         """Change its name or metadata; see `client.models.update`."""
-        return self._client.models.update(self.id, **changes)
+        return await self._client.models.update(self.id, **changes)
 
-    def delete(self) -> None:
+    async def delete(self) -> None:
         """Raises `Conflict` while an alias or a job needs it."""
-        self._client.models.delete(self.id)
+        await self._client.models.delete(self.id)
 
 
-class Model(_Model, ModelView):
+class AsyncModel(_AsyncModel, ModelView):
     """A model, as lists have it."""
 
 
-class ModelDetail(_Model, ModelDetailView):
+class AsyncModelDetail(_AsyncModel, ModelDetailView):
     """A model with its evaluation, files and aliases."""
 
 
-class Models(Resource):
+class AsyncModels(AsyncResource):
     """`client.models`. A model is named by its id or by an alias."""
 
-    def get(self, model: str) -> ModelDetail:
+    async def get(self, model: str) -> AsyncModelDetail:
         """The model with this id or alias."""
-        return ModelDetail(self._transport.json("get_model", {"model_id": model}), self._client)
+        return AsyncModelDetail(await self._transport.json("get_model", {"model_id": model}), self._client)
 
     def list(
         self,
@@ -68,15 +75,19 @@ class Models(Resource):
         metadata: Mapping[str, str] | None = None,
         order: Literal["asc", "desc"] = "desc",
         limit: int | None = None,
-    ) -> Pages[Model]:
+    ) -> AsyncPages[AsyncModel]:
         """Models by age, the newest first."""
         dataset_id = None if dataset is None else id_of(dataset)
         query = given(dataset_id=dataset_id, metadata=metadata, order=order)
-        return Pages(
-            self._transport, "list_models", lambda raw: Model(raw, self._client), query=query, limit=limit
+        return AsyncPages(
+            self._transport,
+            "list_models",
+            lambda raw: AsyncModel(raw, self._client),
+            query=query,
+            limit=limit,
         )
 
-    def predict(
+    async def predict(
         self,
         model: str | ModelView | ModelDetailView,
         image: Image,
@@ -87,7 +98,7 @@ class Models(Resource):
         classes: Sequence[str | int] | None = None,
         box_format: Literal["xyxy", "xywh", "cxcywh"] | None = None,
         masks: Literal["rle", "polygons", "none"] | None = None,
-    ) -> Prediction:
+    ) -> AsyncPrediction:
         """What the model finds on an image: a path, bytes, a file, an array (H, W, 3) in RGB, a Pillow image.
 
         `score_threshold` is a number, or one for each of some classes by name or id.
@@ -100,7 +111,8 @@ class Models(Resource):
             box_format=box_format,
             masks=masks,
         )
-        return Asked(self._transport, id_of(model), encoded(image), query).answer()
+        data = await blocking(encoded, image)
+        return await AsyncAsked(self._transport, id_of(model), data, query).answer()
 
     def predict_each(
         self,
@@ -109,23 +121,61 @@ class Models(Resource):
         *,
         at_once: int = 4,
         **options: Any,
-    ) -> Iterator[Prediction]:
+    ) -> AsyncIterator[AsyncPrediction]:
         """One prediction after another, in the order of the images; several are asked for at once."""
-        with ThreadPoolExecutor(at_once) as pool:
-            waiting = []
-            for image in images:
-                waiting.append(pool.submit(self.predict, model, image, **options))
-                if len(waiting) > 2 * at_once:
-                    yield waiting.pop(0).result()
-            for one in waiting:
-                yield one.result()
 
-    def artifacts(self, model: str | ModelView | ModelDetailView) -> "list_[ArtifactView]":
+        async def predict(image: Image) -> AsyncPrediction:
+            return await self.predict(model, image, **options)
+
+        return each(predict, images, at_once=at_once)
+
+    async def export(
+        self,
+        model: str | ModelView | ModelDetailView,
+        images: Images,
+        target: str | PathLike[str],
+        *,
+        format: Format = "coco",  # noqa: A002  # as uploads have it
+        split: str | None = None,
+        score_threshold: Thresholds | None = None,
+        operating_point: Literal["max_f1", "precision"] | None = None,
+        max_detections: int | None = None,
+        classes: Sequence[str | int] | None = None,
+        with_images: bool = True,
+        at_once: int = 4,
+        told: Callable[[int, int], None] | None = None,
+    ) -> Exported:
+        """What the model finds on many images, written as annotations for people to go over in their tool.
+
+        `images`: a folder, paths, or a dataset of the service (of which `split` is one). `target`: a zip by
+        its suffix, else a folder; of `coco-results` a file. `told` is called with the images that are done
+        and all. Raises `FileExistsError` when something is there already.
+        """
+        options = {
+            "score_threshold": score_threshold,
+            "operating_point": operating_point,
+            "max_detections": max_detections,
+            "classes": classes,
+        }
+        return await export(
+            self._client,
+            await self.get(id_of(model)),
+            images,
+            Path(target),
+            format=format,
+            split=split,
+            with_images=with_images,
+            at_once=at_once,
+            told=told,
+            options=options,
+        )
+
+    async def artifacts(self, model: str | ModelView | ModelDetailView) -> "list_[ArtifactView]":
         """Its files."""
-        answer = self._transport.json("list_artifacts", {"model_id": id_of(model)})
+        answer = await self._transport.json("list_artifacts", {"model_id": id_of(model)})
         return [ArtifactView(raw) for raw in answer["data"]]
 
-    def download(
+    async def download(
         self,
         model: str | ModelView | ModelDetailView,
         name: str,
@@ -133,14 +183,14 @@ class Models(Resource):
     ) -> Path:
         """Fetch a file to a path or into a folder; it goes on after a break, and its SHA-256 is checked."""
         path = Path(target)
-        return download(
+        return await download(
             self._transport,
             "get_artifact",
             {"model_id": id_of(model), "name": name},
             path / name if path.is_dir() else path,
         )
 
-    def import_weights(
+    async def import_weights(
         self,
         source: str | PathLike[str],
         *,
@@ -149,45 +199,45 @@ class Models(Resource):
         classes: Sequence[str | Mapping[str, Any]] | None = None,
         backbone: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Model:
+    ) -> AsyncModel:
         """A safetensors file as a starting point: of a detector with its classes, or of a backbone."""
         said = given(name=name, backbone=backbone)
         as_json = given(architecture=architecture, classes=classes, metadata=metadata)
         with Path(source).open("rb") as file:
-            answer = self._transport.json(
+            answer = await self._transport.json(
                 "create_model",
                 data=said | {key: json.dumps(value) for key, value in as_json.items()},
                 files={"file": (Path(source).name, file, "application/octet-stream")},
             )
-        return Model(answer, self._client)
+        return AsyncModel(answer, self._client)
 
-    def update(
+    async def update(
         self,
         model: str | ModelView | ModelDetailView,
         *,
         name: str | None = None,
         metadata: Mapping[str, str | None] | None = _UNCHANGED,
-    ) -> ModelDetail:
+    ) -> AsyncModelDetail:
         """Another name, or other metadata: None in place of a value takes that name away, None in place of
         all takes all away."""
         patch = given(name=name) | ({} if metadata is _UNCHANGED else {"metadata": metadata})
-        answer = self._transport.json(
+        answer = await self._transport.json(
             "patch_model",
             {"model_id": id_of(model)},
             body=patch,
             headers={"Content-Type": "application/merge-patch+json"},
         )
-        return ModelDetail(answer, self._client)
+        return AsyncModelDetail(answer, self._client)
 
-    def delete(self, model: str | ModelView | ModelDetailView) -> None:
+    async def delete(self, model: str | ModelView | ModelDetailView) -> None:
         """Raises `Conflict` while an alias or a job needs it."""
-        self._transport.ask("delete_model", {"model_id": id_of(model)})
+        await self._transport.ask("delete_model", {"model_id": id_of(model)})
 
 
-class Aliases(Resource):
+class AsyncAliases(AsyncResource):
     """`client.aliases`: names such as `production`."""
 
-    def put(
+    async def put(
         self,
         alias: str,
         model: str | ModelView | ModelDetailView,
@@ -196,22 +246,22 @@ class Aliases(Resource):
     ) -> ModelAliasView:
         """From now on the name means this model."""
         body = {"model_id": id_of(model)} | given(metadata=metadata)
-        return ModelAliasView(self._transport.json("put_model_alias", {"alias": alias}, body=body))
+        return ModelAliasView(await self._transport.json("put_model_alias", {"alias": alias}, body=body))
 
-    def get(self, alias: str) -> ModelAliasView:
+    async def get(self, alias: str) -> ModelAliasView:
         """What the name means now."""
-        return ModelAliasView(self._transport.json("get_model_alias", {"alias": alias}))
+        return ModelAliasView(await self._transport.json("get_model_alias", {"alias": alias}))
 
     def list(
         self, *, model: str | ModelView | ModelDetailView | None = None, limit: int | None = None
-    ) -> Pages[ModelAliasView]:
+    ) -> AsyncPages[ModelAliasView]:
         """Every name, or those of a model."""
         query = given(model_id=None if model is None else id_of(model))
-        return Pages(self._transport, "list_model_aliases", ModelAliasView, query=query, limit=limit)
+        return AsyncPages(self._transport, "list_model_aliases", ModelAliasView, query=query, limit=limit)
 
-    def delete(self, alias: str) -> None:
+    async def delete(self, alias: str) -> None:
         """The model stays."""
-        self._transport.ask("delete_model_alias", {"alias": alias})
+        await self._transport.ask("delete_model_alias", {"alias": alias})
 
 
 list_ = list  # within a class that has a method `list`

@@ -1,12 +1,14 @@
 """Lists of any length, of which a page at a time is fetched."""
 
+# Written by `make client` from asynchronous/pages.py.
+
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from harmonicdet.client.shape import Shape
 
 if TYPE_CHECKING:
-    from harmonicdet.client.transport import Transport
+    from harmonicdet.client.synchronous.transport import Transport
 
 T = TypeVar("T", bound=Shape)
 _PAGE = 100
@@ -48,7 +50,9 @@ class Pages(Generic[T]):
 
     def first(self) -> T | None:
         """The first one; None of nothing."""
-        return next(iter(self), None)
+        for one in self:
+            return one
+        return None
 
     def head(self) -> dict[str, Any]:
         """What the service says beside the items, such as the `score_threshold` of an evaluation's images."""

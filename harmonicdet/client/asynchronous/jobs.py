@@ -1,0 +1,211 @@
+"""Jobs: start them, ask something of them, watch them."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from harmonicdet.client.arguments import given, id_of
+from harmonicdet.client.asynchronous import events
+from harmonicdet.client.asynchronous.bound import AsyncBound, AsyncResource
+from harmonicdet.client.asynchronous.pages import AsyncPages
+from harmonicdet.client.asynchronous.waiting import states, watch
+from harmonicdet.client.errors import JobFailed
+from harmonicdet.client.progress import FINISHED, Watcher
+from harmonicdet.client.shapes import (
+    CheckpointView,
+    DatasetView,
+    EventView,
+    JobKind,
+    JobPlan,
+    JobStatus,
+    JobView,
+    ManifestView,
+    MetricView,
+    TrainConfig,
+)
+
+if TYPE_CHECKING:
+    from harmonicdet.client.asynchronous.models import AsyncModelDetail
+
+
+class AsyncJob(AsyncBound, JobView):
+    """One piece of asynchronous work."""
+
+    async def refresh(self) -> "AsyncJob":
+        """As it is now."""
+        return await self._client.jobs.get(self.id)
+
+    async def wait(self, *, progress: bool | Watcher = False, timeout: float | None = None) -> "AsyncJob":
+        """As it is when it has succeeded. `progress=True` shows a bar.
+
+        Raises `JobFailed`; after `timeout` seconds `WaitTimedOut`: the job itself goes on.
+        """
+        return await self._client.jobs.wait(self.id, progress=progress, timeout=timeout)
+
+    def events(self, *, follow: bool = False, after: int = 0) -> AsyncIterator[EventView]:
+        """What has happened to it; with `follow` also what happens, until it has ended."""
+        return self._client.jobs.events(self.id, follow=follow, after=after)
+
+    def history(self, *, split: str | None = None) -> AsyncPages[MetricView]:
+        """Numbers of training steps and of evaluations, by rising step."""
+        return self._client.jobs.metrics(self.id, split=split)
+
+    async def logs(self) -> str:
+        """The last lines of its log."""
+        return await self._client.jobs.logs(self.id)
+
+    async def model(self) -> "AsyncModelDetail":
+        """The model it has made. Raises `JobFailed` when there is none."""
+        found = self.model_id or (await self.refresh()).model_id
+        if found is None:
+            raise JobFailed(self)
+        return await self._client.models.get(found)
+
+    async def cancel(self) -> "AsyncJob":
+        """End it without a result."""
+        return await self._client.jobs.cancel(self.id)
+
+    async def pause(self) -> "AsyncJob":
+        """Keep its checkpoint and free its worker, until it is resumed."""
+        return await self._client.jobs.pause(self.id)
+
+    async def resume(self) -> "AsyncJob":
+        """Queue it again after a pause."""
+        return await self._client.jobs.resume(self.id)
+
+    async def stop(self) -> "AsyncJob":
+        """End the training now, with a model."""
+        return await self._client.jobs.stop(self.id)
+
+    async def retry(self) -> "AsyncJob":
+        """Queue it again after it has failed or was cancelled."""
+        return await self._client.jobs.retry(self.id)
+
+
+class AsyncJobs(AsyncResource):
+    """`client.jobs`."""
+
+    async def create(self, body: Mapping[str, Any]) -> AsyncJob:
+        """A job of a whole body of `POST /v1/jobs`, for what `train` and `evaluate` do not say."""
+        return self._make(await self._transport.json("create_job", body=dict(body)))
+
+    async def train(
+        self,
+        dataset: str | DatasetView,
+        *,
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        priority: int = 0,
+        max_attempts: int | None = None,
+        progress_timeout_seconds: float | None = None,
+        **config: Unpack[TrainConfig],
+    ) -> AsyncJob:
+        """Train on a dataset, which may still be validating. What is left out has its default."""
+        said = given(
+            name=name,
+            metadata=None if metadata is None else dict(metadata),
+            max_attempts=max_attempts,
+            progress_timeout_seconds=progress_timeout_seconds,
+        )
+        return await self.create(_training(dataset, config) | {"priority": priority} | said)
+
+    async def plan(self, dataset: str | DatasetView, **config: Unpack[TrainConfig]) -> JobPlan:
+        """What a training would be, without starting it: its steps, its disk, why it may disappoint."""
+        answer = await self._transport.json(
+            "create_job", query={"dry_run": True}, body=_training(dataset, config)
+        )
+        return JobPlan(answer)
+
+    async def get(self, job: str) -> AsyncJob:
+        """The job with this id."""
+        return self._make(await self._transport.json("get_job", {"job_id": job}))
+
+    def list(
+        self,
+        *,
+        status: JobStatus | None = None,
+        kind: JobKind | None = None,
+        metadata: Mapping[str, str] | None = None,
+        order: Literal["asc", "desc"] = "desc",
+        limit: int | None = None,
+    ) -> AsyncPages[AsyncJob]:
+        """Jobs by age, the newest first."""
+        query = given(status=status, kind=kind, metadata=metadata, order=order)
+        return AsyncPages(self._transport, "list_jobs", self._make, query=query, limit=limit)
+
+    async def wait(
+        self, job: str | JobView, *, progress: bool | Watcher = False, timeout: float | None = None
+    ) -> AsyncJob:
+        """As it is when it has succeeded. Raises `JobFailed`, `WaitTimedOut`."""
+        found = states(
+            self._transport,
+            "get_job",
+            {"job_id": id_of(job)},
+            ended=lambda state: state["status"] in FINISHED,
+            timeout=timeout,
+        )
+        ended = self._make(await watch(found, progress))
+        if ended.status != "succeeded":
+            raise JobFailed(ended)
+        return ended
+
+    def events(self, job: str | JobView, *, follow: bool = False, after: int = 0) -> AsyncIterator[EventView]:
+        """What has happened to it after event `after`; with `follow` also what happens, to its end."""
+        if follow:
+            return events.follow(self._transport, id_of(job), after)
+        query = {"after": after} if after else {}
+        pages = AsyncPages(self._transport, "get_job_events", EventView, {"job_id": id_of(job)}, query=query)
+        return aiter(pages)
+
+    def metrics(
+        self, job: str | JobView, *, split: str | None = None, after: int | None = None
+    ) -> AsyncPages[MetricView]:
+        """Numbers of steps and evaluations, by rising step; `split` is `train`, or the one evaluated."""
+        path, query = {"job_id": id_of(job)}, given(split=split, after=after)
+        return AsyncPages(self._transport, "get_job_metrics", MetricView, path, query=query, page=1000)
+
+    async def checkpoints(self, job: str | JobView) -> "list_[CheckpointView]":
+        """What is kept to go on from."""
+        answer = await self._transport.json("list_job_checkpoints", {"job_id": id_of(job)})
+        return [CheckpointView(raw) for raw in answer["data"]]
+
+    async def manifest(self, job: str | JobView) -> ManifestView:
+        """Everything that decided the result: config, data, seeds, versions, device, and hashes of them."""
+        return ManifestView(await self._transport.json("get_job_manifest", {"job_id": id_of(job)}))
+
+    async def logs(self, job: str | JobView) -> str:
+        """The last lines of its log, oldest first."""
+        answer = await self._transport.ask("get_job_logs", {"job_id": id_of(job)})
+        return answer.text
+
+    async def cancel(self, job: str | JobView) -> AsyncJob:
+        """End it without a result: at once when it is queued, within seconds when it runs."""
+        return await self._asked("cancel_job", job)
+
+    async def pause(self, job: str | JobView) -> AsyncJob:
+        """Keep its checkpoint and free its worker, until it is resumed."""
+        return await self._asked("pause_job", job)
+
+    async def resume(self, job: str | JobView) -> AsyncJob:
+        """Queue it again after a pause; it goes on from its checkpoint."""
+        return await self._asked("resume_job", job)
+
+    async def stop(self, job: str | JobView) -> AsyncJob:
+        """End the training at the next step; evaluation and export follow."""
+        return await self._asked("stop_job", job)
+
+    async def retry(self, job: str | JobView) -> AsyncJob:
+        """Queue it again after it has failed or was cancelled, from its last checkpoint."""
+        return await self._asked("retry_job", job)
+
+    async def _asked(self, operation: str, job: str | JobView) -> AsyncJob:
+        return self._make(await self._transport.json(operation, {"job_id": id_of(job)}))
+
+    def _make(self, raw: dict[str, Any]) -> AsyncJob:
+        return AsyncJob(raw, self._client)
+
+
+list_ = list  # within a class that has a method `list`
+
+
+def _training(dataset: str | DatasetView, config: TrainConfig) -> dict[str, Any]:
+    return {"kind": "train", "dataset_id": id_of(dataset), "config": dict(config)}

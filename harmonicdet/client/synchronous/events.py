@@ -1,0 +1,48 @@
+"""The events of a job: those there are, and each as it happens (Server-Sent Events)."""
+
+# Written by `make client` from asynchronous/events.py.
+
+import json
+from collections.abc import Iterator
+
+import httpx
+
+from harmonicdet.client.errors import ConnectionFailed
+from harmonicdet.client.shapes import EventView
+from harmonicdet.client.synchronous.transport import Transport
+
+_FAILURES = 20  # one after another, without an event between them
+
+
+def follow(transport: Transport, job_id: str, after: int = 0) -> Iterator[EventView]:
+    """Every event after number `after`, until the job has ended; a broken stream is gone on with."""
+    failures = 0
+    while True:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        try:
+            with transport.stream("get_job_events", {"job_id": job_id}, headers=headers) as response:
+                if response.status_code == httpx.codes.NO_CONTENT:
+                    return
+                for data in _messages(response.iter_bytes()):
+                    event = EventView(json.loads(data))
+                    after, failures = event.id, 0
+                    yield event
+        except httpx.TransportError as error:
+            failures += 1
+            if failures > _FAILURES:
+                raise ConnectionFailed(f"The events of {job_id} broke off ({error}).") from error
+            transport.pause(min(failures, 4))
+
+
+def _messages(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The data of each message. A line ends with a line feed only: others may stand in the text itself."""
+    buffer = b""
+    data: list[bytes] = []
+    for chunk in chunks:
+        *lines, buffer = (buffer + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif not line and data:
+                yield b"\n".join(data)
+                data = []
