@@ -23,6 +23,11 @@ export class Curves {
     }
   }
 
+  /** What to ask after. An epoch is measured after its last step was told: that step is asked for once more. */
+  get after() {
+    return Math.max(-1, this.last - 1);
+  }
+
   get empty() {
     return this.train.length + this.measured.length === 0;
   }

@@ -55,7 +55,7 @@ async function look() {
 async function metrics() {
   if (job.kind !== "train") return;
   for (let more = true; more; ) {
-    const page = await ask(`${base}/metrics?after=${curves.last}`);
+    const page = await ask(`${base}/metrics?after=${curves.after}`);
     curves.take(page.data);
     more = page.has_more;
   }
