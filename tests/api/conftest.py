@@ -85,8 +85,11 @@ def services(client: TestClient, app: FastAPI) -> Services:
 
 
 @pytest.fixture
-def server(app: FastAPI) -> Iterator[Served]:
-    """The same application behind a real uvicorn, for streams and broken connections."""
+def server(app: FastAPI, client: TestClient) -> Iterator[Served]:
+    """The same application behind a real uvicorn, for streams and broken connections.
+
+    It starts after `client` and so ends before: what it has begun on its event loop ends there.
+    """
     with serve(app) as served:
         yield served
 
