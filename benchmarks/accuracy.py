@@ -7,7 +7,7 @@ which it resizes itself, its `roi_align`, its losses, `torch.optim.SGD` as it co
 the loader, channels_last, separable RoIAlign, the fused optimiser, and with `--amp bf16` half precision. Both
 begin with the same weights and see the same images, mirrored alike, in the same order at the same learning
 rates; both are measured by our evaluator (pycocotools' numbers to the last bit) with the weights of the last
-step.
+step. With `--same-pixels` plain is shown what the loader has resized, so that only the step differs.
 
 The first table follows the loss where both see the very same pixels, so that only the arithmetic differs.
 The second has the AP of each seed, and the 95 % interval of the mean of its differences (Student's t).
@@ -143,7 +143,7 @@ class Plain:
     """
 
     def __init__(self, task: Task, *, resized: bool = False) -> None:
-        self._task = task
+        self._task, self._resized = task, resized
         ours = task.detector()
         self._first_class = ours.first_class
         self.network = _torchvisions(task)
@@ -183,12 +183,13 @@ class Plain:
         class_ids = [category.id for category in task.index.categories]
         found: CocoResults = []
         for place, image in enumerate(task.evaluation):
-            pixels = torch.from_numpy(data.original(place)).permute(2, 0, 1).contiguous().float() / 255
+            given = data.pixels(place) if self._resized else data.original(place)
+            pixels = torch.from_numpy(given).permute(2, 0, 1).contiguous().float() / 255
             (seen,) = self.network([pixels])
             labels = seen["labels"] - self._first_class
             detection = Detection(boxes=seen["boxes"], scores=seen["scores"], labels=labels)
-            size = image.height, image.width
-            found += coco_results(image, as_arrays(detection, size, size), class_ids)
+            own = image.height, image.width
+            found += coco_results(image, as_arrays(detection, given.shape[:2], own), class_ids)
         return found
 
     def _own_size(self, image: int) -> int:
@@ -205,7 +206,8 @@ def main() -> bool:
         kind, images = tasks[0].config.architecture.kind, len(tasks[0].train)
         print(f"{kind}, {images} images, {_steps(tasks[0])} steps of {BATCH}", flush=True)
         follow_losses(tasks[0])
-        pairs = [(measured(task, Fast(task)), measured(task, Plain(task))) for task in tasks]
+        same = options.same_pixels
+        pairs = [(measured(task, Fast(task)), measured(task, Plain(task, resized=same))) for task in tasks]
     return report(pairs)
 
 
@@ -317,6 +319,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--backbone", type=Path, help="weights of mobilenet_v2, for faster_rcnn; else random")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--image-size", type=int, default=320)
+    parser.add_argument("--same-pixels", action="store_true", help="let plain learn from what fast sees")
     parser.add_argument("--amp", choices=["off", "bf16"], default="off", help="of the fast path")
     return parser.parse_args()
 
