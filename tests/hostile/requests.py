@@ -355,7 +355,17 @@ def _methods() -> Iterator[RequestCase]:
                 frozenset((405, 400, 501)),
                 malformed=method == "X" * 50,  # httptools knows every method that there is
             )
-    for path in ("/index.html", "/v2/jobs", "/v1/users", "/.env", "/.git/config", "/admin", "/v1//jobs", "/v1/jobs/"):
+    absent = (
+        "/index.html",
+        "/v2/jobs",
+        "/v1/users",
+        "/.env",
+        "/.git/config",
+        "/admin",
+        "/v1//jobs",
+        "/v1/jobs/",
+    )
+    for path in absent:
         yield RequestCase("method", path, "GET", path, frozenset((404, 405)))
 
 
