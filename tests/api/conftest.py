@@ -72,9 +72,15 @@ def app(settings: Settings) -> FastAPI:
 
 
 @pytest.fixture
-def client(app: FastAPI) -> Iterator[TestClient]:
+def in_process(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def client(in_process: TestClient) -> TestClient:
+    """What most tests ask; some put another client, of a server, in its place."""
+    return in_process
 
 
 @pytest.fixture
@@ -85,10 +91,10 @@ def services(client: TestClient, app: FastAPI) -> Services:
 
 
 @pytest.fixture
-def server(app: FastAPI, client: TestClient) -> Iterator[Served]:
+def server(app: FastAPI, in_process: TestClient) -> Iterator[Served]:
     """The same application behind a real uvicorn, for streams and broken connections.
 
-    It starts after `client` and so ends before: what it has begun on its event loop ends there.
+    It starts after `in_process` and so ends before: what it has begun on its event loop ends there.
     """
     with serve(app) as served:
         yield served

@@ -15,11 +15,11 @@ from harmonicdet.client.asynchronous.backend import each
 from harmonicdet.client.asynchronous.uploading import in_parts
 from store import jobs
 from store.tables import RequestedAction
-from tests.api.conftest import app, migrated, server, settings
+from tests.api.conftest import app, in_process, migrated, server, settings
 from tests.api.helpers import archive, picture, trained, validated
 from tests.api.served import Served
 
-__all__ = ["app", "migrated", "server", "settings"]
+__all__ = ["app", "in_process", "migrated", "server", "settings"]
 
 
 class Breaking(httpx.AsyncBaseTransport):

@@ -19,7 +19,7 @@ from pycocotools.mask import area
 from harmonicdet import AsyncClient, Client
 from harmonicdet.client import Dataset, ModelDetail, NotFound, StatusError
 from harmonicdet.client.annotations import named_once
-from tests.api.conftest import app, migrated, server, settings
+from tests.api.conftest import app, in_process, migrated, server, settings
 from tests.api.helpers import archive, trained, validated
 from tests.api.served import Served
 from worker.cache import DatasetCache
@@ -27,7 +27,7 @@ from worker.kinds import Workshop
 from worker.settings import WorkerSettings
 from worker.supervise import Supervisor
 
-__all__ = ["app", "migrated", "server", "settings"]
+__all__ = ["app", "in_process", "migrated", "server", "settings"]
 
 Layout = Literal["coco", "yolo", "voc"]
 

@@ -26,11 +26,11 @@ from harmonicdet.client import (
 from harmonicdet.client.synchronous.uploading import in_parts
 from store import jobs
 from store.tables import RequestedAction
-from tests.api.conftest import app, migrated, server, settings
+from tests.api.conftest import app, in_process, migrated, server, settings
 from tests.api.helpers import archive, encoded, picture, rejected, trained, validated
 from tests.api.served import Served
 
-__all__ = ["app", "migrated", "server", "settings"]
+__all__ = ["app", "in_process", "migrated", "server", "settings"]
 
 
 class Breaking(httpx.BaseTransport):

@@ -8,7 +8,19 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.api.conftest import app, client, dataset, job, migrated, model, ready, server, services, settings
+from tests.api.conftest import (
+    app,
+    client,
+    dataset,
+    in_process,
+    job,
+    migrated,
+    model,
+    ready,
+    server,
+    services,
+    settings,
+)
 from tests.api.served import Served
 from tests.pages.seen import WIDE, Seen
 
@@ -16,6 +28,7 @@ __all__ = [
     "app",
     "client",
     "dataset",
+    "in_process",
     "job",
     "migrated",
     "model",
