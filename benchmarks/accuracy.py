@@ -7,10 +7,15 @@ which it resizes itself, its `roi_align`, its losses, `torch.optim.SGD` as it co
 the loader, channels_last, separable RoIAlign, the fused optimiser, and with `--amp bf16` half precision. Both
 begin with the same weights and see the same images, mirrored alike, in the same order at the same learning
 rates; both are measured by our evaluator (pycocotools' numbers to the last bit) with the weights of the last
-step. With `--same-pixels` plain is shown what the loader has resized, so that only the step differs.
+step. The momentum of batch norms is a setting and no speed-up, so plain's have ours.
 
-The first table follows the loss where both see the very same pixels, so that only the arithmetic differs.
-The second has the AP of each seed, and the 95 % interval of the mean of its differences (Student's t).
+What is left to differ is the arithmetic and the resizing: the loader averages what a smaller image leaves
+out, torchvision samples it. With `--same-pixels` plain is shown what the loader has resized, in training and
+when it is measured, so that only the arithmetic differs.
+
+The first table follows the loss where both see the very same pixels, in float64. The second has the AP of
+each seed, the AP of the fast path's weights in plain's network, which tells learning from measuring, and the
+95 % interval of the mean of the differences (Student's t).
 """
 
 import argparse
@@ -147,7 +152,8 @@ class Plain:
         ours = task.detector()
         self._first_class = ours.first_class
         self.network = _torchvisions(task)
-        self.network.load_state_dict(ours.network.state_dict())
+        self.load(ours)
+        _take_momentum(self.network, ours.network)
         # Ours leaves biases and norms undecayed, so this does.
         decaying = build_optimizer(self.network, task.config.optimizer).param_groups
         groups = [{"params": group["params"], "weight_decay": group["weight_decay"]} for group in decaying]
@@ -159,6 +165,10 @@ class Plain:
             sides = sorted({min(image.height, image.width) for image in task.train})
             self._specs = [InputSpec(kind="shorter_side", size=side) for side in sides]  # their own
         self._samples = task.samples(self._specs)
+
+    def load(self, ours: Detector) -> None:
+        """Takes the weights of ours."""
+        self.network.load_state_dict(ours.network.state_dict())
 
     def step(self, keys: Sequence[Key], number: int, lr: float) -> float:
         set_learning_rate(self._optimizer, lr)
@@ -206,9 +216,34 @@ def main() -> bool:
         kind, images = tasks[0].config.architecture.kind, len(tasks[0].train)
         print(f"{kind}, {images} images, {_steps(tasks[0])} steps of {BATCH}", flush=True)
         follow_losses(tasks[0])
-        same = options.same_pixels
-        pairs = [(measured(task, Fast(task)), measured(task, Plain(task, resized=same))) for task in tasks]
-    return report(pairs)
+        return report([compared(task, same_pixels=options.same_pixels) for task in tasks])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """AP of one seed, 0..1."""
+
+    seed: int
+    fast: float
+    plain: float
+    crossed: float
+    """The fast path's weights, measured by plain."""
+
+    @property
+    def difference(self) -> float:
+        return self.fast - self.plain
+
+
+def compared(task: Task, *, same_pixels: bool) -> Compared:
+    """Trains and measures both."""
+    fast, plain = Fast(task), Plain(task, resized=same_pixels)
+    train(task, fast)
+    train(task, plain)
+    of_fast, of_plain = measured(task, fast), measured(task, plain)
+    plain.load(fast.detector)
+    one = Compared(task.config.seed, of_fast, of_plain, crossed=measured(task, plain))
+    print(f"seed {one.seed}: AP fast {one.fast:.4f}, plain {one.plain:.4f}", flush=True)
+    return one
 
 
 def follow_losses(task: Task) -> float:
@@ -235,37 +270,40 @@ def follow_losses(task: Task) -> float:
     return largest
 
 
-def measured(task: Task, path: Fast | Plain) -> float:
-    """Trains and gives the AP."""
+def train(task: Task, path: Fast | Plain) -> None:
     begun = time.monotonic()
     loss = math.nan
     for number, (keys, lr) in enumerate(_batches(task)):
         loss = path.step(keys, number, lr)
-    trained = time.monotonic()
-    truth = ground_truth(task.evaluation, task.index.categories)
-    ap = evaluate(truth, path.results()).metrics["AP"] or 0.0
+    took = time.monotonic() - begun
     print(
-        f"seed {task.config.seed} {type(path).__name__.lower()}: AP {ap:.4f}, last loss {loss:.4f}, "
-        f"{trained - begun:.0f} s of training, {time.monotonic() - trained:.0f} s of evaluation",
+        f"seed {task.config.seed}: {type(path).__name__.lower()} took {took:.0f} s, last loss {loss:.4f}",
         flush=True,
     )
-    return ap
 
 
-def report(pairs: Sequence[tuple[float, float]]) -> bool:
+def measured(task: Task, path: Fast | Plain) -> float:
+    """AP of its weights as they are."""
+    truth = ground_truth(task.evaluation, task.index.categories)
+    return evaluate(truth, path.results()).metrics["AP"] or 0.0
+
+
+def report(found: Sequence[Compared]) -> bool:
     """Prints the AP of every seed and the closing line; whether no difference is among the likely ones."""
-    table = Table("seed", "fast", "plain", "difference", title="AP", title_justify="left")
-    for seed, (fast, plain) in enumerate(pairs):
-        table.add_row(str(seed), f"{fast:.4f}", f"{plain:.4f}", f"{fast - plain:+.4f}")
-    differences = [fast - plain for fast, plain in pairs]
-    mean = statistics.mean(differences)
-    if len(pairs) > 1:
-        spread = [statistics.stdev(side) for side in (*zip(*pairs, strict=True), differences)]
-        means = [statistics.mean(side) for side in zip(*pairs, strict=True)]
-        table.add_row("mean", *(f"{one:.4f}" for one in means), f"{mean:+.4f}")
-        table.add_row("sd", *(f"{one:.4f}" for one in spread))
+    table = Table(
+        "seed", "fast", "plain", "difference", "fast, in plain's network", title="AP", title_justify="left"
+    )
+    rows = [(one.fast, one.plain, one.difference, one.crossed) for one in found]
+    for one, values in zip(found, rows, strict=True):
+        table.add_row(str(one.seed), *_in_words(values))
+    columns = list(zip(*rows, strict=True))
+    if len(found) > 1:
+        table.add_row("mean", *_in_words([statistics.mean(column) for column in columns]))
+        table.add_row("sd", *(f"{statistics.stdev(column):.4f}" for column in columns))
     console.print(table)
-    if len(pairs) < 2:
+    differences = columns[2]
+    mean = statistics.mean(differences)
+    if len(found) < 2:
         print(f"name=accuracy difference={mean:+.4f} one seed says nothing of noise")
         return True
     low, high = interval(differences)
@@ -273,6 +311,11 @@ def report(pairs: Sequence[tuple[float, float]]) -> bool:
     verdict = "pass" if fine else "short"
     print(f"name=accuracy difference={mean:+.4f} interval={low:+.4f}..{high:+.4f} {verdict}", flush=True)
     return fine
+
+
+def _in_words(values: Sequence[float]) -> list[str]:
+    fast, plain, difference, crossed = values
+    return [f"{fast:.4f}", f"{plain:.4f}", f"{difference:+.4f}", f"{crossed:.4f}"]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -389,6 +432,13 @@ def _torchvisions(task: Task) -> Any:
         min_size=architecture.image_size,
         max_size=architecture.max_size,
     )
+
+
+def _take_momentum(network: nn.Module, ours: nn.Module) -> None:
+    modules = dict(network.named_modules())
+    for name, own in ours.named_modules():
+        if isinstance(own, nn.BatchNorm2d):
+            modules[name].momentum = own.momentum
 
 
 def _sgd(task: Task) -> SGD:

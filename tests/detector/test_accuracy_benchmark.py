@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from benchmarks import accuracy
 from detector.config import SGD, Augmentation, BaselineLoss, SSDLite320, TrainConfig
@@ -18,8 +19,13 @@ def test_an_interval_holds_the_mean_of_differences() -> None:
 
 
 def test_a_difference_that_no_seed_explains_is_short(capsys: pytest.CaptureFixture[str]) -> None:
-    assert accuracy.report([(0.30, 0.31), (0.32, 0.31), (0.31, 0.31)])
-    assert not accuracy.report([(0.30, 0.35), (0.31, 0.36), (0.31, 0.35)])
+    def reported(*pairs: tuple[float, float]) -> bool:
+        return accuracy.report(
+            [accuracy.Compared(seed, fast, plain, fast) for seed, (fast, plain) in enumerate(pairs)]
+        )
+
+    assert reported((0.30, 0.31), (0.32, 0.31), (0.31, 0.31))
+    assert not reported((0.30, 0.35), (0.31, 0.36), (0.31, 0.35))
     assert capsys.readouterr().out.splitlines()[-1].startswith("name=accuracy difference=-0.0467 interval=-0")
 
 
@@ -45,6 +51,28 @@ def test_both_paths_have_the_same_loss_where_they_see_the_same(task: accuracy.Ta
     assert accuracy.follow_losses(task) < 1e-9
 
 
+def test_the_same_weights_find_the_same_in_either_network(task: accuracy.Task) -> None:
+    fast, plain = accuracy.Fast(task), accuracy.Plain(task, resized=True)
+    accuracy.train(task, fast)
+    plain.load(fast.detector)
+    found, crossed = fast.results(), plain.results()
+    assert len(found) == len(crossed) > 100
+    for one, other in zip(found, crossed, strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+    assert accuracy.measured(task, fast) == pytest.approx(accuracy.measured(task, plain), abs=1e-4)
+
+
 def test_either_path_is_trained_and_measured(task: accuracy.Task) -> None:
-    for path in (accuracy.Fast(task), accuracy.Plain(task)):
-        assert 0 <= accuracy.measured(task, path) < 0.9  # -1 of pycocotools is None here, and counts 0
+    found = accuracy.compared(task, same_pixels=False)
+    for ap in (found.fast, found.plain, found.crossed):
+        assert 0 <= ap < 0.9  # -1 of pycocotools is None here, and counts 0
+
+
+def test_batch_norms_average_alike_in_either_network(task: accuracy.Task) -> None:
+    fast, plain = accuracy.Fast(task), accuracy.Plain(task)
+    momenta = [
+        {name: one.momentum for name, one in network.named_modules() if isinstance(one, nn.BatchNorm2d)}
+        for network in (fast.detector.network, plain.network)
+    ]
+    assert momenta[0] == momenta[1]
+    assert len(momenta[0]) > 20
