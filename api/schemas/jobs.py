@@ -20,6 +20,7 @@ from api.schemas.common import (
 from api.schemas.evaluations import EvaluationCreate
 from api.schemas.plans import DISK_EXAMPLE, WARNINGS_EXAMPLE, DiskView, PlanWarning
 from detector.config import TrainConfig
+from store import jobs
 from store.glance import JobGlance
 from store.overview import Overview, Point
 from store.tables import (
@@ -581,9 +582,22 @@ def manifest(
     )
 
 
-class MetricView(Shape):
+METRIC_ID = r"^[0-9]{1,10}(\.[^\x00-\x1f\x7f]{1,20})?$"
+"""A step, or a step and a split: `312.train`."""
+_LARGEST_STEP = 2**31 - 1
+
+
+def metric_place(text: str) -> jobs.MetricPlace:
+    """What an id of a `MetricView` says, or a bare step."""
+    step, dot, split = text.partition(".")
+    return jobs.MetricPlace(min(int(step), _LARGEST_STEP), split if dot else None)
+
+
+class MetricView(Identified):
     """Numbers of one step of training (`split` is `train`) or of one evaluation (the split measured)."""
 
+    id: str
+    """Step and split; its place among those of its job."""
     object: Literal["metric"] = "metric"
     split: str
     step: int
@@ -596,12 +610,17 @@ class MetricView(Shape):
     @classmethod
     def of(cls, row: JobMetric) -> Self:
         return cls(
-            split=row.split, step=row.step, epoch=row.epoch, values=row.metrics, created_at=row.created_at
+            id=f"{row.step}.{row.split}",
+            split=row.split,
+            step=row.step,
+            epoch=row.epoch,
+            values=row.metrics,
+            created_at=row.created_at,
         )
 
 
-class MetricList(NumberedListView[MetricView]):
-    """A page of metrics by rising step; `first_id` and `last_id` are steps."""
+class MetricList(ListView[MetricView]):
+    """A page of metrics by rising step. `last_id` is also where a later poll goes on."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -610,6 +629,7 @@ class MetricList(NumberedListView[MetricView]):
                     "object": "list",
                     "data": [
                         {
+                            "id": "312.val",
                             "object": "metric",
                             "split": "val",
                             "step": 312,
@@ -618,8 +638,8 @@ class MetricList(NumberedListView[MetricView]):
                             "created_at": "2026-11-22T15:08:05.123Z",
                         }
                     ],
-                    "first_id": 312,
-                    "last_id": 312,
+                    "first_id": "312.val",
+                    "last_id": "312.val",
                     "has_more": False,
                 }
             ]

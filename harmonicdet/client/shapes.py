@@ -1114,6 +1114,8 @@ class MeView(Shape):
 class MetricView(Shape):
     """Numbers of one step of training (`split` is `train`) or of one evaluation (the split measured)."""
 
+    id: str
+    """Step and split; its place among those of its job."""
     object: Literal["metric"]
     split: str
     step: int
@@ -1125,14 +1127,14 @@ class MetricView(Shape):
 
 
 class MetricList(Shape):
-    """A page of metrics by rising step; `first_id` and `last_id` are steps."""
+    """A page of metrics by rising step. `last_id` is also where a later poll goes on."""
 
     object: Literal["list"]
     data: list[MetricView]
-    first_id: int | None
-    """Number of the first item; null when the page is empty."""
-    last_id: int | None
-    """Number of the last item; null when the page is empty."""
+    first_id: str | None
+    """Id of the first item; null when the page is empty."""
+    last_id: str | None
+    """Id of the last item; null when the page is empty."""
     has_more: bool
     """Whether there is a next page."""
 
