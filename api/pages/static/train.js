@@ -2,7 +2,7 @@ import "./layout.js";
 import { $, fill, h, say } from "./dom.js";
 import { ask, onceKey } from "./api.js";
 import { bytes, count } from "./format.js";
-import { mark, objectForm } from "./schema_form.js";
+import { detectorOf, mark, objectForm } from "./schema_form.js";
 
 const FIRST = ["epochs", "batch_size", "loss", "optimizer"];
 const OF_DETECTOR = ["image_size", "initial_weights"];
@@ -40,8 +40,7 @@ async function fields(about) {
   const name = $("architecture").value;
   fill($("about"), about.get(name));
   const schema = await ask(`/v1/architectures/${encodeURIComponent(name)}/schema`);
-  const own = schema.$defs[schema.properties.architecture.anyOf.find((one) => one.$ref).$ref.split("/").pop()];
-  options = objectForm(own, { root: schema, pointer: "/architecture", first: OF_DETECTOR, rest: "More of the detector" });
+  options = objectForm(detectorOf(schema), { root: schema, pointer: "/architecture", first: OF_DETECTOR, rest: "More of the detector" });
   whole = objectForm(schema, { first: FIRST, leave: ["architecture"] });
   fill($("options"), options.element);
   fill($("config"), whole.element);
