@@ -18,7 +18,16 @@ from api.schemas.common import (
     Shape,
 )
 from api.schemas.evaluations import EvaluationCreate
-from api.schemas.plans import DISK_EXAMPLE, WARNINGS_EXAMPLE, DiskView, PlanWarning
+from api.schemas.plans import (
+    DISK_EXAMPLE,
+    MEMORY_EXAMPLE,
+    TIME_EXAMPLE,
+    WARNINGS_EXAMPLE,
+    DiskView,
+    MemoryView,
+    PlanWarning,
+    TimeView,
+)
 from detector.config import TrainConfig
 from store import jobs
 from store.glance import JobGlance
@@ -291,6 +300,8 @@ class JobPlan(Shape):
                     "steps": 312,
                     "warnings": WARNINGS_EXAMPLE,
                     "disk": DISK_EXAMPLE,
+                    "memory": MEMORY_EXAMPLE,
+                    "time": TIME_EXAMPLE,
                 }
             ]
         }
@@ -310,6 +321,11 @@ class JobPlan(Shape):
     """Why it may disappoint or fail, as far as the data tell; null while the dataset is validating."""
     disk: DiskView | None
     """What it will write; null while the dataset is validating."""
+    memory: MemoryView | None
+    """What it will hold; null while the dataset is validating."""
+    time: TimeView | None
+    """How long it will take; null while the dataset is validating, and where the project has no training like
+    it that has succeeded in one attempt and was long enough to be timed."""
 
 
 class EvaluateJobPlan(Shape):
