@@ -1,18 +1,23 @@
 """What a training would be, without making it: its steps, what it writes, what is to be said of its data."""
 
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
-from typing import cast
+from statistics import median
+from typing import Any, cast
+
+import numpy as np
 
 from api.data_warnings import Data, warnings
 from api.room import bytes_to_spare
 from api.schemas.jobs import JobPlan
-from api.schemas.plans import DiskView, PlanWarning
+from api.schemas.plans import DiskView, MemoryView, PlanWarning, TimeView
 from api.services import Services
 from api.settings import Settings
 from api.starting_points import Start
 from detector.config import WITH_MASKS, TrainConfig
 from detector.footprint import CHECKPOINTS_KEPT, footprint
-from store import checkpoints, datasets
+from store import checkpoints, datasets, paces
 from store.tables import Dataset, JobKind
 
 _BLOCK = 4096  # a file takes whole ones
@@ -22,6 +27,7 @@ _CHECKPOINTS_OF_WORKER = CHECKPOINTS_KEPT + 2
 _CHECKPOINTS_OF_STORE = checkpoints.KEPT + 2
 # The worker's finished ones are links to the store's.
 _CHECKPOINTS_OF_ONE_DISK = _CHECKPOINTS_OF_STORE + 2
+_TIMED = 5  # earlier trainings that say how long one takes
 
 
 def plan(services: Services, dataset: Dataset, start: Start) -> JobPlan:
@@ -36,6 +42,8 @@ def plan(services: Services, dataset: Dataset, start: Start) -> JobPlan:
         steps=None,
         warnings=None,
         disk=None,
+        memory=None,
+        time=None,
     )
     if dataset.summary is None or dataset.index is None:
         return found
@@ -54,6 +62,8 @@ def plan(services: Services, dataset: Dataset, start: Start) -> JobPlan:
             "steps": steps_per_epoch * config.epochs,
             "warnings": said,
             "disk": disk,
+            "memory": _memory(data, config),
+            "time": _time(services, dataset.project_id, config, steps_per_epoch * config.epochs),
         }
     )
 
@@ -97,6 +107,41 @@ def _disk(services: Services, dataset: Dataset, data: Data, config: TrainConfig)
         free_bytes=free,
         has_room=written <= free,
     )
+
+
+def _memory(data: Data, config: TrainConfig) -> MemoryView:
+    size = footprint(config.architecture, len(data.catalogue.categories))
+    widths, heights = data.catalogue.sizes[data.catalogue.of_split(config.train_split)].T.astype(np.int64)
+    # Each process that loads meets every image sooner or later.
+    decoded = 3 * int((widths * heights).sum()) * max(1, config.num_workers)
+    return MemoryView(
+        state_bytes=size.state_bytes(config.optimizer),
+        images_bytes=min(config.image_cache_mib << 20, decoded),
+    )
+
+
+def _time(services: Services, project_id: str, config: TrainConfig, steps: int) -> TimeView | None:
+    wanted = _what_takes_time(config.model_dump(mode="json"))
+    with services.database.read() as session:
+        alike = (one for one in paces.finished(session, project_id) if _what_takes_time(one.config) == wanted)
+        timed = paces.paces(session, list(islice(alike, _TIMED)))
+    if not timed:
+        return None
+    step = median(one.step_seconds for one in timed)
+    return TimeView(
+        seconds=round(steps * step + median(one.other_seconds for one in timed), 1),
+        step_seconds=round(step, 4),
+        trainings=[one.job_id for one in timed],
+    )
+
+
+def _what_takes_time(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved config that decides what a step takes; of older versions what they had of it."""
+    found = {name: config.get(name) for name in ("batch_size", "gradient_accumulation", "amp", "device")}
+    architecture = config.get("architecture")
+    if isinstance(architecture, dict):
+        architecture = {name: one for name, one in architecture.items() if name != "initial_weights"}
+    return found | {"architecture": architecture}
 
 
 def _image_bytes(services: Services, dataset: Dataset) -> int:

@@ -94,7 +94,7 @@ class Settings(StoreSettings):
     """Models to load before the process is ready: ids or aliases with commas between, those of another
     project than the default one as `prj_…/alias`."""
 
-    event_streams_limit: int = Field(100, ge=1)
+    event_streams_limit: int = Field(500, ge=1)
     """Event streams open at the same time; one more is answered 503."""
     event_poll_seconds: float = Field(0.5, gt=0)
     """How often the events of all jobs that are followed are looked for."""

@@ -16,6 +16,17 @@ _EPOCHS = 12
 _STEPS = 26  # of an epoch
 _NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR1", "AR10", "AR100", "AR_small")
 _TRAINED = {"loss": 3.2112345, "classification": 1.1, "box": 2.1, "lr": 0.018, "images_per_second": 31.2}
+_SUMMARY = {
+    "images": 364,
+    "annotations": 4888,
+    "used": 4882,
+    "fixed": 0,
+    "dropped": 6,
+    "negatives": 0,
+    "crowds": 0,
+    "splits": {"train": {"images": 291, "annotations": 3906}, "val": {"images": 73, "annotations": 976}},
+    "categories": [{"id": 1, "name": "cell", "annotations": 4882, "images": 364}],
+}
 _IMAGE = {"file_name": "a.jpg", "split": "train", "width": 8, "height": 6, "boxes": 1}
 
 
@@ -36,7 +47,13 @@ def dataset(database: Database) -> Dataset:
     claim = _claimed(database, validation.id)
     database.run(
         lambda session: datasets.mark_ready(
-            session, claim, index="sha256/cd/cd", format="coco", summary={}, images=[_IMAGE], findings=[]
+            session,
+            claim,
+            index="sha256/cd/cd",
+            format="coco",
+            summary=_SUMMARY,
+            images=[_IMAGE],
+            findings=[],
         )
     )
     return made

@@ -53,6 +53,12 @@ class Footprint:
         remembered = 2 if isinstance(optimizer, AdamW) else 1
         return 3 * self.weight_bytes + remembered * FLOAT * self.parameters + _CHECKPOINT_EXTRAS
 
+    def state_bytes(self, optimizer: Optimizer) -> int:
+        """What is in memory whatever the batch, at most: weights, their average, gradients, and what the
+        optimiser remembers."""
+        remembered = 2 if isinstance(optimizer, AdamW) else 1
+        return 2 * self.weight_bytes + (1 + remembered) * FLOAT * self.parameters
+
     def evaluation_bytes(self, images: int, classes: int, *, mask_width: float | None = None) -> int:
         """Of `detections.json`, `images.jsonl` and `report.json` for so many images, at most.
 

@@ -33,11 +33,12 @@ from store.errors import (
 )
 from store.ids import new_id
 from store.metadata import having
-from store.paging import Order, Page, page
+from store.paging import LARGEST, Order, Page, page
 from store.rows import insert_into
 from store.tables import (
     FINISHED,
     MAX_ATTEMPTS,
+    TRAINING_STEPS,
     Checkpoint,
     Dataset,
     DatasetStatus,
@@ -93,6 +94,13 @@ class Outcome(NamedTuple):
 
     status: JobStatus
     reason: str
+
+
+class MetricPlace(NamedTuple):
+    """Where a row of metrics stands among those of its job; without a split, after all of that step."""
+
+    step: int
+    split: str | None
 
 
 @dataclass(frozen=True)
@@ -234,26 +242,31 @@ def metrics(
     job_id: str,
     *,
     split: str | None = None,
-    after_step: int | None = None,
+    after: MetricPlace | None = None,
     limit: int = 1000,
 ) -> Page[JobMetric]:
-    """Metrics after step `after_step`, by step. Raises `JobNotFound`.
+    """Metrics after the row at `after`, by step; of one step, that of training first. Raises `JobNotFound`.
 
-    Without `split`, several splits may have been measured at one step; a page never ends between them.
+    So is the order in which they are stored: what is measured at a step comes after what was trained to it,
+    and who has the one row is given the other when it is there.
     """
     get(session, project_id, job_id)
+    measured = JobMetric.split != TRAINING_STEPS
     statement = select(JobMetric).where(JobMetric.job_id == job_id)
     if split is not None:
         statement = statement.where(JobMetric.split == split)
-        return page(session, statement, JobMetric.step, limit=limit, after=after_step)
-    found = page(session, statement, JobMetric.step, limit=limit, after=after_step)
-    if not found.has_more:
-        return found
-    last = found.items[-1].step
-    rest = session.scalars(statement.where(JobMetric.step == last).order_by(JobMetric.split))
-    items = [metric for metric in found.items if metric.step < last] + list(rest)
-    more = session.scalar(select(exists(statement.where(JobMetric.step > last))))
-    return Page(items=items, has_more=bool(more))
+    if after is not None:
+        later = JobMetric.step > after.step
+        if after.split is not None:
+            rest = (
+                measured if after.split == TRAINING_STEPS else and_(measured, JobMetric.split > after.split)
+            )
+            later = or_(later, and_(JobMetric.step == after.step, rest))
+        statement = statement.where(later)
+    limit = max(1, min(limit, LARGEST))
+    ordered = statement.order_by(JobMetric.step, measured, JobMetric.split).limit(limit + 1)
+    rows = list(session.scalars(ordered))
+    return Page(items=rows[:limit], has_more=len(rows) > limit)
 
 
 def checkpoints(session: Session, project_id: str, job_id: str) -> list[Checkpoint]:

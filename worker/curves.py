@@ -23,14 +23,14 @@ _PAGE = 1000
 def stored(database: Database, project_id: str, job_id: str) -> list[JobMetric]:
     """Every row of metrics that a job has, by step."""
     rows: list[JobMetric] = []
-    after: int | None = None
+    after: jobs.MetricPlace | None = None
     while True:
         with database.read() as session:
-            page = jobs.metrics(session, project_id, job_id, after_step=after, limit=_PAGE)
+            page = jobs.metrics(session, project_id, job_id, after=after, limit=_PAGE)
         rows += page.items
         if not page.has_more:
             return rows
-        after = rows[-1].step
+        after = jobs.MetricPlace(rows[-1].step, rows[-1].split)
 
 
 def artifact(rows: Iterable[JobMetric], blobs: Blobs, run: Path) -> NewArtifact:

@@ -30,6 +30,7 @@ from api.negotiation import fresh, freshness, preferred
 from api.openapi import Responses, location, problems
 from api.room import check_room
 from api.schemas.jobs import (
+    METRIC_ID,
     CheckpointList,
     CheckpointView,
     EvaluateJobCreate,
@@ -44,6 +45,7 @@ from api.schemas.jobs import (
     MetricView,
     TrainJobCreate,
     manifest,
+    metric_place,
     view,
 )
 from api.services import Services
@@ -352,11 +354,13 @@ def get_job_metrics(
     job_id: JobId,
     database: DatabaseDep,
     project: ProjectDep,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most items on a page, or a few more.")] = 1000,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most items on a page.")] = 1000,
     after: Annotated[
-        int | None,
+        str | None,
         Query(
-            ge=-1, lt=2**31, description="Step after which the page begins: the `last_id` of the one before."
+            pattern=METRIC_ID,
+            description="Id after which the page begins: the `last_id` of the one before, or of a poll "
+            "before. A bare step stands for all that there is of it.",
         ),
     ] = None,
     split: Annotated[
@@ -364,16 +368,15 @@ def get_job_metrics(
         Query(max_length=20, description="`train` for the steps of training, else the split evaluated."),
     ] = None,
 ) -> MetricList:
-    """Numbers of training steps and of evaluations, by rising step; a page never ends within a step."""
+    """Numbers of training steps and of evaluations, by rising step.
+
+    What is measured at a step is stored after what was trained to it, and comes after it. An attempt that
+    goes on from a checkpoint replaces what came after that: when `attempt` has grown, begin anew.
+    """
+    place = None if after is None else metric_place(after)
     with database.read() as session:
-        page = jobs.metrics(session, project, job_id, split=split, after_step=after, limit=limit)
-    items = [MetricView.of(row) for row in page.items]
-    return MetricList(
-        data=items,
-        first_id=items[0].step if items else None,
-        last_id=items[-1].step if items else None,
-        has_more=page.has_more,
-    )
+        page = jobs.metrics(session, project, job_id, split=split, after=place, limit=limit)
+    return MetricList.of([MetricView.of(row) for row in page.items], has_more=page.has_more)
 
 
 @router.get("/{job_id}/checkpoints", summary="List a job's checkpoints", responses=problems(JobNotFound))

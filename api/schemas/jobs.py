@@ -18,8 +18,18 @@ from api.schemas.common import (
     Shape,
 )
 from api.schemas.evaluations import EvaluationCreate
-from api.schemas.plans import DISK_EXAMPLE, WARNINGS_EXAMPLE, DiskView, PlanWarning
+from api.schemas.plans import (
+    DISK_EXAMPLE,
+    MEMORY_EXAMPLE,
+    TIME_EXAMPLE,
+    WARNINGS_EXAMPLE,
+    DiskView,
+    MemoryView,
+    PlanWarning,
+    TimeView,
+)
 from detector.config import TrainConfig
+from store import jobs
 from store.glance import JobGlance
 from store.overview import Overview, Point
 from store.tables import (
@@ -290,6 +300,8 @@ class JobPlan(Shape):
                     "steps": 312,
                     "warnings": WARNINGS_EXAMPLE,
                     "disk": DISK_EXAMPLE,
+                    "memory": MEMORY_EXAMPLE,
+                    "time": TIME_EXAMPLE,
                 }
             ]
         }
@@ -309,6 +321,11 @@ class JobPlan(Shape):
     """Why it may disappoint or fail, as far as the data tell; null while the dataset is validating."""
     disk: DiskView | None
     """What it will write; null while the dataset is validating."""
+    memory: MemoryView | None
+    """What it will hold; null while the dataset is validating."""
+    time: TimeView | None
+    """How long it will take; null while the dataset is validating, and where the project has no training like
+    it that has succeeded in one attempt and was long enough to be timed."""
 
 
 class EvaluateJobPlan(Shape):
@@ -581,9 +598,22 @@ def manifest(
     )
 
 
-class MetricView(Shape):
+METRIC_ID = r"^[0-9]{1,10}(\.[^\x00-\x1f\x7f]{1,20})?$"
+"""A step, or a step and a split: `312.train`."""
+_LARGEST_STEP = 2**31 - 1
+
+
+def metric_place(text: str) -> jobs.MetricPlace:
+    """What an id of a `MetricView` says, or a bare step."""
+    step, dot, split = text.partition(".")
+    return jobs.MetricPlace(min(int(step), _LARGEST_STEP), split if dot else None)
+
+
+class MetricView(Identified):
     """Numbers of one step of training (`split` is `train`) or of one evaluation (the split measured)."""
 
+    id: str
+    """Step and split; its place among those of its job."""
     object: Literal["metric"] = "metric"
     split: str
     step: int
@@ -596,12 +626,17 @@ class MetricView(Shape):
     @classmethod
     def of(cls, row: JobMetric) -> Self:
         return cls(
-            split=row.split, step=row.step, epoch=row.epoch, values=row.metrics, created_at=row.created_at
+            id=f"{row.step}.{row.split}",
+            split=row.split,
+            step=row.step,
+            epoch=row.epoch,
+            values=row.metrics,
+            created_at=row.created_at,
         )
 
 
-class MetricList(NumberedListView[MetricView]):
-    """A page of metrics by rising step; `first_id` and `last_id` are steps."""
+class MetricList(ListView[MetricView]):
+    """A page of metrics by rising step. `last_id` is also where a later poll goes on."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -610,6 +645,7 @@ class MetricList(NumberedListView[MetricView]):
                     "object": "list",
                     "data": [
                         {
+                            "id": "312.val",
                             "object": "metric",
                             "split": "val",
                             "step": 312,
@@ -618,8 +654,8 @@ class MetricList(NumberedListView[MetricView]):
                             "created_at": "2026-11-22T15:08:05.123Z",
                         }
                     ],
-                    "first_id": 312,
-                    "last_id": 312,
+                    "first_id": "312.val",
+                    "last_id": "312.val",
                     "has_more": False,
                 }
             ]

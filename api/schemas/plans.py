@@ -24,6 +24,14 @@ DISK_EXAMPLE: Example = {
 }
 
 
+MEMORY_EXAMPLE: Example = {"state_bytes": 29736432, "images_bytes": 268697600}
+TIME_EXAMPLE: Example = {
+    "seconds": 151.2,
+    "step_seconds": 0.452,
+    "trainings": ["job_01jz4m9a6hcy0p3t1w5x7z9b2d"],
+}
+
+
 class PlanWarning(Shape):
     """Why the training may disappoint, or fail."""
 
@@ -54,3 +62,26 @@ class DiskView(Shape):
     """Room on the disk of this service's data, beside what always stays free there."""
     has_room: bool
     """Whether what is written there fits: the total where the workers run on this host, else the store's."""
+
+
+class MemoryView(Shape):
+    """Bytes of memory that a training holds at most. What computing a batch takes comes on top: it depends on
+    the device and the number format and is known once it is tried. A batch that does not fit is computed in
+    parts."""
+
+    state_bytes: int
+    """On the device, whatever the batch: weights, their average, gradients and the optimiser's state."""
+    images_bytes: int
+    """On the host: decoded images that are kept for the next epochs (`image_cache_mib`)."""
+
+
+class TimeView(Shape):
+    """How long a training would take, by the pace of earlier ones like it."""
+
+    seconds: float
+    """From when a worker begins with it until its model is there, evaluations and export included."""
+    step_seconds: float
+    """A step with its share of evaluations and checkpoints."""
+    trainings: list[str]
+    """Ids of the jobs that say so, the newest first: the same detector, image and batch size, precision and
+    device. `seconds` is a median."""

@@ -954,6 +954,29 @@ class DiskView(Shape):
     store's."""
 
 
+class MemoryView(Shape):
+    """Bytes of memory that a training holds at most. What computing a batch takes comes on top: it
+    depends on the device and the number format and is known once it is tried. A batch that does not
+    fit is computed in parts."""
+
+    state_bytes: int
+    """On the device, whatever the batch: weights, their average, gradients and the optimiser's state."""
+    images_bytes: int
+    """On the host: decoded images that are kept for the next epochs (`image_cache_mib`)."""
+
+
+class TimeView(Shape):
+    """How long a training would take, by the pace of earlier ones like it."""
+
+    seconds: float
+    """From when a worker begins with it until its model is there, evaluations and export included."""
+    step_seconds: float
+    """A step with its share of evaluations and checkpoints."""
+    trainings: list[str]
+    """Ids of the jobs that say so, the newest first: the same detector, image and batch size, precision
+    and device. `seconds` is a median."""
+
+
 class JobPlan(Shape):
     """What a job would be, without making it (`dry_run`)."""
 
@@ -971,6 +994,11 @@ class JobPlan(Shape):
     """Why it may disappoint or fail, as far as the data tell; null while the dataset is validating."""
     disk: DiskView | None
     """What it will write; null while the dataset is validating."""
+    memory: MemoryView | None
+    """What it will hold; null while the dataset is validating."""
+    time: TimeView | None
+    """How long it will take; null while the dataset is validating, and where the project has no training
+    like it that has succeeded in one attempt and was long enough to be timed."""
 
 
 class KeyCreatedView(Shape):
@@ -1114,6 +1142,8 @@ class MeView(Shape):
 class MetricView(Shape):
     """Numbers of one step of training (`split` is `train`) or of one evaluation (the split measured)."""
 
+    id: str
+    """Step and split; its place among those of its job."""
     object: Literal["metric"]
     split: str
     step: int
@@ -1125,14 +1155,14 @@ class MetricView(Shape):
 
 
 class MetricList(Shape):
-    """A page of metrics by rising step; `first_id` and `last_id` are steps."""
+    """A page of metrics by rising step. `last_id` is also where a later poll goes on."""
 
     object: Literal["list"]
     data: list[MetricView]
-    first_id: int | None
-    """Number of the first item; null when the page is empty."""
-    last_id: int | None
-    """Number of the last item; null when the page is empty."""
+    first_id: str | None
+    """Id of the first item; null when the page is empty."""
+    last_id: str | None
+    """Id of the last item; null when the page is empty."""
     has_more: bool
     """Whether there is a next page."""
 

@@ -10,7 +10,7 @@ from harmonicdet.commands.shared import Json, Url, asked, config_file, megabytes
 
 if TYPE_CHECKING:
     from harmonicdet.client import Client
-    from harmonicdet.client.shapes import JobPlan
+    from harmonicdet.client.shapes import JobPlan, MemoryView, TimeView
 
 _NUMBERS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR100")
 
@@ -69,7 +69,7 @@ def _dataset(client: "Client", named: str) -> str:
 
 
 def _plan(plan: "JobPlan") -> list[tuple[str, object]]:
-    disk = plan.disk
+    disk, memory, time = plan.disk, plan.memory, plan.time
     return [
         ("dataset", f"{plan.dataset_id} ({plan.dataset_status})"),
         ("steps", None if plan.steps is None else f"{plan.steps}, {plan.steps_per_epoch} an epoch"),
@@ -77,5 +77,18 @@ def _plan(plan: "JobPlan") -> list[tuple[str, object]]:
             "disk",
             None if disk is None else f"{megabytes(disk.total_bytes)} of {megabytes(disk.free_bytes)} free",
         ),
+        ("memory", None if memory is None else _memory(memory)),
+        ("time", None if time is None else _time(time)),
         *(("warning", one.detail) for one in plan.warnings or []),
     ]
+
+
+def _memory(told: "MemoryView") -> str:
+    network, images = megabytes(told.state_bytes), megabytes(told.images_bytes)
+    return f"{network} for the network, {images} for images, and what a batch takes"
+
+
+def _time(told: "TimeView") -> str:
+    from harmonicdet.client.progress import duration
+
+    return f"about {duration(told.seconds)}, as {len(told.trainings)} like it took"

@@ -9,21 +9,25 @@ import json
 import re
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from api import data_warnings, plans
 from api.services import Services
 from api.settings import Settings
-from detector.config import MaskRCNN
+from detector.config import SGD, MaskRCNN, SSDLite320
 from detector.data import index_file
 from detector.data.inspect import SplitOptions, inspect
 from detector.footprint import footprint
-from store import datasets, models
+from store import datasets, jobs, models
+from store.tables import Job, JobMetric
 from tests.api.helpers import claimed, encoded, picture
 
 SSD = {"kind": "ssdlite320_mobilenet_v3_large"}
@@ -279,7 +283,63 @@ def test_nothing_is_known_of_a_dataset_that_is_validating(
     client: TestClient, dataset: dict[str, Any]
 ) -> None:
     plan = planned(client, dataset["id"])
-    assert [plan[name] for name in ("steps_per_epoch", "steps", "warnings", "disk")] == [None] * 4
+    names = ("steps_per_epoch", "steps", "warnings", "disk", "memory", "time")
+    assert [plan[name] for name in names] == [None] * 6
+
+
+def test_the_memory_is_told_as_far_as_it_is_known(client: TestClient, uploaded: Uploaded) -> None:
+    dataset = uploaded(coco({f"train/{k}.png": ALL for k in range(3)} | {"val/v.png": ALL}))
+    memory = planned(client, dataset, architecture=SSD)["memory"]
+    assert memory == {
+        "state_bytes": footprint(SSDLite320(), 3).state_bytes(SGD()),
+        "images_bytes": 3 * 3 * 128 * 128,
+    }
+    adamw = planned(client, dataset, architecture=SSD, optimizer="adamw", image_cache_mib=0)["memory"]
+    assert adamw["state_bytes"] > 1.2 * memory["state_bytes"]
+    assert adamw["images_bytes"] == 0
+
+
+def test_the_time_is_that_of_trainings_like_it(
+    client: TestClient, services: Services, uploaded: Uploaded
+) -> None:
+    dataset = uploaded(coco({f"train/{k}.png": ALL for k in range(4)} | {"val/v.png": ALL}))
+    config: dict[str, Any] = {"architecture": SSD, "batch_size": 2}
+    assert planned(client, dataset, **config)["time"] is None
+
+    def took(step_seconds: float, **changes: Any) -> str:
+        """A training of 100 steps and 20 seconds of all else has ended; its id."""
+        body = {"kind": "train", "dataset_id": dataset, "config": config | changes}
+        job_id = str(client.post("/v1/jobs", json=body).json()["id"])
+        claim = claimed(services, job_id)
+        rows: list[tuple[str, int, float, dict[str, Any]]] = [
+            ("train", step, step / 2, {"loss": 1.0}) for step in (10, 60, 100)
+        ]
+        services.database.run(lambda s: jobs.record_metrics(s, claim, rows))
+        services.database.run(lambda s: jobs.succeed(s, claim))
+
+        def happened(session: Session) -> None:
+            begun = datetime.now(UTC)
+            for step in (10, 60, 100):
+                at = begun + timedelta(seconds=15 + step * step_seconds)
+                session.execute(
+                    update(JobMetric)
+                    .where(JobMetric.job_id == job_id, JobMetric.step == step)
+                    .values(created_at=at)
+                )
+            ended = begun + timedelta(seconds=20 + 100 * step_seconds)
+            session.execute(update(Job).where(Job.id == job_id).values(started_at=begun, finished_at=ended))
+
+        services.database.run(happened)
+        return job_id
+
+    took(0.05)  # too short to be timed
+    took(1.0, batch_size=4)
+    took(1.0, architecture=SSD | {"image_size": 352})
+    assert planned(client, dataset, **config)["time"] is None
+    like = [took(seconds, epochs=7, loss="baseline") for seconds in (0.4, 9.0, 0.5)]
+    found = planned(client, dataset, **config, epochs=30)
+    assert found["steps"] == 60
+    assert found["time"] == {"seconds": 50.0, "step_seconds": 0.5, "trainings": like[::-1]}
 
 
 def test_every_warning_is_in_the_documentation() -> None:

@@ -274,7 +274,7 @@ def test_a_job_that_succeeded_names_its_model(
     assert body["finished_at"].endswith("Z")
 
 
-def test_metrics_are_paged_by_step(client: TestClient, services: Services, job: dict[str, Any]) -> None:
+def test_metrics_are_paged_by_row(client: TestClient, services: Services, job: dict[str, Any]) -> None:
     claim = claimed(services, job["id"])
     rows: list[tuple[str, int, float, dict[str, Any]]] = [
         (split, step, 1.0, {"x": step}) for split in ("train", "val") for step in (1, 2, 3)
@@ -283,10 +283,37 @@ def test_metrics_are_paged_by_step(client: TestClient, services: Services, job: 
     path = f"/v1/jobs/{job['id']}/metrics"
     first = client.get(path, params={"limit": 2}).json()
     assert [(m["step"], m["split"]) for m in first["data"]] == [(1, "train"), (1, "val")]
-    assert (first["last_id"], first["has_more"]) == (1, True)
+    assert (first["first_id"], first["last_id"], first["has_more"]) == ("1.train", "1.val", True)
+    second = client.get(path, params={"limit": 1, "after": first["last_id"]}).json()
+    assert (second["data"][0]["id"], second["has_more"]) == ("2.train", True)
+    third = client.get(path, params={"after": second["last_id"]}).json()
+    assert [one["id"] for one in third["data"]] == ["2.val", "3.train", "3.val"]
     rest = client.get(path, params={"after": 1, "split": "val"}).json()
     assert [(m["step"], m["values"]) for m in rest["data"]] == [(2, {"x": 2}), (3, {"x": 3})]
     assert rest["has_more"] is False
+
+
+def test_who_polls_the_metrics_gets_an_evaluation_that_is_told_after_its_step(
+    client: TestClient, services: Services, job: dict[str, Any]
+) -> None:
+    claim = claimed(services, job["id"])
+    path = f"/v1/jobs/{job['id']}/metrics"
+    trained_to: list[tuple[str, int, float, dict[str, Any]]] = [("train", 10, 1.0, {"loss": 2.0})]
+    services.database.run(lambda s: jobs.record_metrics(s, claim, trained_to))
+    seen = client.get(path).json()["last_id"]
+    assert client.get(path, params={"after": seen}).json()["data"] == []
+    measured: list[tuple[str, int, float, dict[str, Any]]] = [("test", 10, 1.0, {"AP": 0.4})]
+    services.database.run(lambda s: jobs.record_metrics(s, claim, measured))
+    (late,) = client.get(path, params={"after": seen}).json()["data"]
+    assert (late["id"], late["values"]) == ("10.test", {"AP": 0.4})
+
+
+@pytest.mark.parametrize("after", ["x", "-1", "1.", "1.\x00", "10." + "v" * 21, "12345678901"])
+def test_a_place_among_metrics_that_is_none_is_refused(
+    client: TestClient, job: dict[str, Any], after: str
+) -> None:
+    answer = client.get(f"/v1/jobs/{job['id']}/metrics", params={"after": after})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query:after")
 
 
 def test_the_log_is_plain_text(client: TestClient, services: Services, job: dict[str, Any]) -> None:

@@ -101,6 +101,12 @@ def test_the_files_of_a_training_are_at_most_as_large_and_not_much_smaller(
     written = checkpoint.paths(tmp_path / "checkpoints")[-1].stat().st_size
     assert 0.95 * told.checkpoint_bytes(training.optimizer) < written
     assert written <= told.checkpoint_bytes(training.optimizer)
+    state = checkpoint.load(checkpoint.paths(tmp_path / "checkpoints")[-1])
+    tensors = [*state["model"].values(), *state["average"].values()]
+    remembered = [v for one in state["optimizer"]["state"].values() for v in one.values() if v.numel() > 1]
+    gradients = 4 * told.parameters
+    held = sum(v.nbytes for v in [*tensors, *remembered]) + gradients
+    assert 0.99 * told.state_bytes(training.optimizer) < held <= told.state_bytes(training.optimizer)
     files = sizes(tmp_path)
     model = files["model.safetensors"] + files["model.onnx"]
     assert 0.95 * told.model_bytes < model <= told.model_bytes

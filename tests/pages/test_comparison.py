@@ -120,3 +120,56 @@ def test_a_search_is_followed(chromium: Browser, server: Served, ready: dict[str
         expect(page.get_by_role("heading", name="rates")).to_be_visible()
         expect(page.get_by_text("0 / 5")).to_be_visible()
         one.look("search")
+
+
+def test_a_search_is_asked_for_of_what_the_config_has(
+    chromium: Browser, server: Served, ready: dict[str, Any]
+) -> None:
+    with seen(chromium, server) as one:
+        page = one.open("/searches")
+        page.get_by_text("Search for better settings").click()
+        page.get_by_label("Epochs of a trial").fill("2")
+        page.get_by_label("Trials", exact=True).fill("6")
+        page.get_by_label("What is to be large").select_option("AP75")
+        page.get_by_label("Name", exact=True).fill("rates")
+        page.get_by_text("End trials early").click()
+        rate = page.get_by_role("group", name="Optimizer: Learning rate")
+        expect(rate.get_by_label("From")).to_have_value("0.002")  # around the default, as far as it may be
+        expect(rate.get_by_label("To")).to_have_value("0.2")
+        expect(rate.get_by_label("Drawn")).to_have_value("log")
+        more = page.get_by_label("One more")
+        assert more.locator("option", has_text="seed").count() == 0
+        for name in ("architecture.image_size", "batch_size", "loss.iou_loss", "loss.alpha"):
+            more.select_option(name)
+        one.look("search-form")
+        page.get_by_role("button", name="Start").click()
+        expect(page.locator("#fault")).to_contain_text("loss.iou_loss is a part of loss")
+        one.expected("422")
+        page.get_by_role("button", name="Do not search loss.iou_loss").click()
+        page.get_by_role("button", name="Do not search loss.alpha").click()
+        rate.get_by_label("To").fill("0.001")
+        page.get_by_role("button", name="Start").click()
+        expect(rate.locator(".fault")).to_contain_text("low 0.002 must be below high 0.001")
+        one.expected("422")
+        rate.get_by_label("To").fill("0.1")
+        sizes = page.get_by_role("group", name="Detector: Image size")
+        sizes.get_by_label("From").fill("192")
+        batches = page.get_by_role("group", name="Training: Batch size")
+        batches.get_by_label("Drawn").select_option("choices")
+        batches.get_by_label("Values, with commas between").fill("4, 8")
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_url("**/searches/srch_*")
+        found = server.client.get(f"/v1{page.url.removeprefix(one.base)}").json()
+        assert found["space"] == {
+            "optimizer.lr": {"kind": "float", "low": 0.002, "high": 0.1, "log": True},
+            "loss": {"kind": "categorical", "choices": ["harmonic", "baseline"]},
+            "architecture.image_size": {"kind": "int", "low": 192, "high": 640, "step": 32, "log": False},
+            "batch_size": {"kind": "categorical", "choices": [4, 8]},
+        }
+        assert (found["name"], found["metric"], found["max_trials"], found["pruning"]) == (
+            "rates",
+            "AP75",
+            6,
+            None,
+        )
+        expect(page.get_by_text("0 / 6")).to_be_visible()

@@ -19,6 +19,8 @@ def test_the_form_tells_beside_it_what_the_training_would_be(
         expect(plan.get_by_text("30", exact=True)).to_be_visible()
         page.get_by_label("Batch size").fill("2")
         expect(plan.get_by_text("120", exact=True)).to_be_visible()
+        expect(plan.get_by_text("for the network")).to_contain_text("for images")
+        expect(plan.get_by_text("known once one like it has ended")).to_be_visible()
         one.look("train")
 
 

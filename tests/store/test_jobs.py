@@ -24,7 +24,7 @@ from store.errors import (
     JobNotRetryable,
     JobNotStarted,
 )
-from store.jobs import Claim
+from store.jobs import Claim, MetricPlace
 from store.models import NewModel
 from store.sessions import Database
 from store.tables import DEFAULT_PROJECT, DatasetStatus, Job, JobKind, JobStatus, RequestedAction
@@ -909,20 +909,37 @@ class TestReading:
             assert [j.id for j in oldest.items] == made[:1]
             assert jobs.list_(session, "prj_other", limit=5).items == []
 
-    def test_a_page_of_metrics_never_ends_between_two_splits_of_a_step(self, database: Database) -> None:
+    def test_pages_of_metrics_may_end_between_the_splits_of_a_step(self, database: Database) -> None:
         claim = running_training(database)
-        rows = [(split, step, 1.0, {"x": 1.0}) for step in (1, 2, 3) for split in ("train", "val")]
+        splits = ("train", "test", "val")  # of training first
+        rows = [(split, step, 1.0, {"x": 1.0}) for step in (1, 2, 3) for split in sorted(splits)]
         database.run(lambda s: jobs.record_metrics(s, claim, rows))
         seen: list[tuple[int, str]] = []
         after = None
         with database.read() as session:
             while True:
-                found = jobs.metrics(session, DEFAULT_PROJECT, claim.job_id, after_step=after, limit=3)
+                found = jobs.metrics(session, DEFAULT_PROJECT, claim.job_id, after=after, limit=2)
                 seen += [(m.step, m.split) for m in found.items]
                 if not found.has_more:
                     break
-                after = found.items[-1].step
-        assert seen == [(step, split) for step in (1, 2, 3) for split in ("train", "val")]
+                after = MetricPlace(found.items[-1].step, found.items[-1].split)
+        assert seen == [(step, split) for step in (1, 2, 3) for split in splits]
+
+    def test_what_is_measured_at_a_step_comes_after_what_was_trained_to_it(self, database: Database) -> None:
+        claim = running_training(database)
+
+        def after(place: MetricPlace) -> list[tuple[int, str]]:
+            with database.read() as session:
+                found = jobs.metrics(session, DEFAULT_PROJECT, claim.job_id, after=place).items
+            return [(m.step, m.split) for m in found]
+
+        measure(database, claim, 1, 2)
+        assert after(MetricPlace(2, "train")) == []
+        database.run(lambda s: jobs.record_metrics(s, claim, [("test", 2, 1.0, {"AP": 0.5})]))
+        assert after(MetricPlace(2, "train")) == [(2, "test")]
+        assert after(MetricPlace(2, "test")) == []
+        assert after(MetricPlace(2, None)) == []
+        assert after(MetricPlace(1, "val")) == [(2, "train"), (2, "test")]
 
     def test_events_are_read_from_a_number_on(self, database: Database) -> None:
         claim = running_training(database)

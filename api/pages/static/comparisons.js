@@ -1,6 +1,7 @@
 import "./layout.js";
 import { $, fill, h } from "./dom.js";
 import { ask, onceKey } from "./api.js";
+import { offer, told } from "./asking.js";
 import { kept, listing } from "./listing.js";
 import { anyOpen, comparisonRow } from "./rows.js";
 
@@ -19,19 +20,9 @@ function arm(name = "", config = {}) {
 fill($("arms"), START.map(([name, config]) => arm(name, config)));
 $("add").addEventListener("click", () => $("arms").append(arm()));
 
-async function begin() {
-  const [datasets, architectures] = await Promise.all([ask("/v1/datasets?status=ready&limit=100"), ask("/v1/architectures")]);
-  fill($("dataset"), datasets.data.map((one) => h("option", { value: one.id }, one.name)));
-  fill($("architecture"), architectures.data.map((one) => h("option", { value: one.id }, one.id)));
-}
-
 $("form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const told = (words) => {
-    $("fault").textContent = words;
-    $("fault").hidden = !words;
-  };
-  told("");
+  told();
   try {
     const arms = [...$("arms").children].map((row) => {
       const [name, config] = row.querySelectorAll("input");
@@ -51,4 +42,4 @@ $("form").addEventListener("submit", async (event) => {
   }
 });
 
-begin();
+offer().catch((problem) => told(problem.message));

@@ -8,24 +8,20 @@ const MOST = 400; // points of the loss that are drawn
 /** Keeps the metrics of one job, and makes the figure of them. */
 export class Curves {
   constructor() {
+    this.forget();
+  }
+
+  /** Begins anew: an attempt that goes on from a checkpoint replaces what was told after that. */
+  forget() {
     this.train = [];
     this.measured = [];
-    this.last = -1;
+    this.after = null; // id of the last one, to ask after
   }
 
-  /** Takes points of `/metrics`, by rising step; an attempt that goes on from a checkpoint tells steps again. */
+  /** Takes points of `/metrics`, by rising step. */
   take(points) {
-    for (const point of points) {
-      const kept = point.split === "train" ? this.train : this.measured;
-      while (kept.length && kept[kept.length - 1].step >= point.step) kept.pop();
-      kept.push(point);
-      this.last = Math.max(this.last, point.step);
-    }
-  }
-
-  /** What to ask after. An epoch is measured after its last step was told: that step is asked for once more. */
-  get after() {
-    return Math.max(-1, this.last - 1);
+    for (const point of points) (point.split === "train" ? this.train : this.measured).push(point);
+    this.after = points.at(-1)?.id ?? this.after;
   }
 
   get empty() {

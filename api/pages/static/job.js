@@ -1,6 +1,6 @@
 import "./layout.js";
 import { $, fill, h, say, shownId } from "./dom.js";
-import { ask, send } from "./api.js";
+import { ask, path, send } from "./api.js";
 import { chart } from "./charts.js";
 import { Curves } from "./curves.js";
 import { bytes, count, detector, duration, jobName, meter, points, status, when } from "./format.js";
@@ -14,6 +14,7 @@ const EVERY = 2500;
 const curves = new Curves();
 let job = null;
 let step = null;
+let attempt = null;
 let timer = null;
 let asking = null;
 
@@ -46,7 +47,7 @@ async function look() {
     return;
   }
   show();
-  const now = `${job.progress?.step} ${job.status} ${job.phase}`;
+  const now = `${job.progress?.step} ${job.status} ${job.phase} ${job.attempt}`;
   if (now === step) return;
   step = now;
   await Promise.all([metrics(), log()]);
@@ -54,8 +55,10 @@ async function look() {
 
 async function metrics() {
   if (job.kind !== "train") return;
+  if (attempt !== job.attempt) curves.forget();
+  attempt = job.attempt;
   for (let more = true; more; ) {
-    const page = await ask(`${base}/metrics?after=${curves.after}`);
+    const page = await ask(path(`${base}/metrics`, { after: curves.after }));
     curves.take(page.data);
     more = page.has_more;
   }

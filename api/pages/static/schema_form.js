@@ -54,15 +54,24 @@ export function mark(form, errors, prefix) {
 
 function field(schema, name, pointer, root) {
   const told = { description: schema.description, default: schema.default };
-  const { inner, nullable } = withoutNull(schema, root);
-  const choices = (inner.oneOf || inner.anyOf || []).map((one) => resolved(one, root));
-  const objects = choices.flatMap((one) => (one.oneOf ? one.oneOf.map((deep) => resolved(deep, root)) : [one])).filter((one) => one.properties);
-  const plain = choices.flatMap((one) => one.enum || (one.const !== undefined && !one.properties ? [one.const] : []));
+  const { inner, objects, plain, nullable } = choicesOf(schema, root);
   if (objects.length > 0) return choice(objects, plain, name, pointer, root, told, nullable);
   if (inner.properties) return nullable ? optional(inner, name, pointer, root, told) : group(inner, name, pointer, root, told);
   if (plain.length > 0) return simple({ ...inner, enum: plain }, name, pointer, told, nullable);
   return simple(inner, name, pointer, told, nullable);
 }
+
+/** What a value may be: `inner` without references and null, and of several the `objects`, and the `plain` names and numbers. */
+export function choicesOf(schema, root) {
+  const { inner, nullable } = withoutNull(schema, root);
+  const choices = (inner.oneOf || inner.anyOf || []).map((one) => resolved(one, root));
+  const objects = choices.flatMap((one) => (one.oneOf ? one.oneOf.map((deep) => resolved(deep, root)) : [one])).filter((one) => one.properties);
+  const plain = inner.enum || choices.flatMap((one) => one.enum || (one.const !== undefined && !one.properties ? [one.const] : []));
+  return { inner, objects, plain, nullable };
+}
+
+/** The options of the detector that a config's schema is about. */
+export const detectorOf = (schema) => resolved(schema.properties.architecture.anyOf.find((one) => one.$ref), schema);
 
 const resolved = (schema, root) => (schema.$ref ? resolved(root.$defs[schema.$ref.split("/").pop()], root) : schema);
 

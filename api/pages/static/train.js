@@ -1,8 +1,8 @@
 import "./layout.js";
 import { $, fill, h, say } from "./dom.js";
 import { ask, onceKey } from "./api.js";
-import { bytes, count } from "./format.js";
-import { mark, objectForm } from "./schema_form.js";
+import { bytes, count, duration } from "./format.js";
+import { detectorOf, mark, objectForm } from "./schema_form.js";
 
 const FIRST = ["epochs", "batch_size", "loss", "optimizer"];
 const OF_DETECTOR = ["image_size", "initial_weights"];
@@ -40,8 +40,7 @@ async function fields(about) {
   const name = $("architecture").value;
   fill($("about"), about.get(name));
   const schema = await ask(`/v1/architectures/${encodeURIComponent(name)}/schema`);
-  const own = schema.$defs[schema.properties.architecture.anyOf.find((one) => one.$ref).$ref.split("/").pop()];
-  options = objectForm(own, { root: schema, pointer: "/architecture", first: OF_DETECTOR, rest: "More of the detector" });
+  options = objectForm(detectorOf(schema), { root: schema, pointer: "/architecture", first: OF_DETECTOR, rest: "More of the detector" });
   whole = objectForm(schema, { first: FIRST, leave: ["architecture"] });
   fill($("options"), options.element);
   fill($("config"), whole.element);
@@ -71,18 +70,25 @@ async function plan() {
 }
 
 function answer(found) {
-  const { disk, warnings } = found;
+  const { disk, memory, time, warnings } = found;
   return [
     h("dl", { class: "facts" },
       h("dt", {}, "Steps"), h("dd", {}, found.steps === null ? "known once it is validated" : count(found.steps)),
       h("dt", {}, "An epoch"), h("dd", {}, found.steps_per_epoch === null ? "–" : `${count(found.steps_per_epoch)} steps`),
       disk && [h("dt", {}, "Disk needed"), h("dd", {}, `${bytes(disk.total_bytes)} of ${bytes(disk.free_bytes)} free`),
-        h("dt", {}, "A checkpoint"), h("dd", {}, bytes(disk.checkpoint_bytes))]),
+        h("dt", {}, "A checkpoint"), h("dd", {}, bytes(disk.checkpoint_bytes))],
+      memory && [h("dt", {}, "Memory"), h("dd", {}, `${bytes(memory.state_bytes)} for the network, ${bytes(memory.images_bytes)} for images, and what a batch takes`)],
+      h("dt", {}, "Time"), h("dd", {}, time ? [`about ${duration(time.seconds)}, as `, ...likeIt(time.trainings)]
+        : found.steps === null ? "–" : "known once one like it has ended")),
     warnings && warnings.length === 0 && h("p", { class: "notice good" }, "Nothing to be said against it."),
     (warnings || []).map((one) => h("p", { class: "notice" }, one.detail)),
     h("details", {}, h("summary", {}, "The whole config"), h("pre", { class: "code", role: "region", tabindex: 0, "aria-label": "The whole config" }, JSON.stringify(found.resolved_config, null, 2))),
   ];
 }
+
+/** Links to the trainings that an estimate is made from. */
+const likeIt = (ids) => ids.flatMap((id, place) => [place > 0 && ", ", h("a", { href: `/jobs/${id}` }, `training ${id.slice(-6)}`)])
+  .concat(" took");
 
 function refused(problem) {
   const rest = mark($("form"), problem.errors || [], CONFIG);

@@ -157,9 +157,12 @@ class AsyncJobs(AsyncResource):
         return aiter(pages)
 
     def metrics(
-        self, job: str | JobView, *, split: str | None = None, after: int | None = None
+        self, job: str | JobView, *, split: str | None = None, after: str | int | None = None
     ) -> AsyncPages[MetricView]:
-        """Numbers of steps and evaluations, by rising step; `split` is `train`, or the one evaluated."""
+        """Numbers of steps and evaluations, by rising step; `split` is `train`, or the one evaluated.
+
+        `after`: the id of the last one that is known, for what has come since; or a step.
+        """
         path, query = {"job_id": id_of(job)}, given(split=split, after=after)
         return AsyncPages(self._transport, "get_job_metrics", MetricView, path, query=query, page=1000)
 

@@ -157,9 +157,12 @@ class Jobs(Resource):
         return iter(pages)
 
     def metrics(
-        self, job: str | JobView, *, split: str | None = None, after: int | None = None
+        self, job: str | JobView, *, split: str | None = None, after: str | int | None = None
     ) -> Pages[MetricView]:
-        """Numbers of steps and evaluations, by rising step; `split` is `train`, or the one evaluated."""
+        """Numbers of steps and evaluations, by rising step; `split` is `train`, or the one evaluated.
+
+        `after`: the id of the last one that is known, for what has come since; or a step.
+        """
         path, query = {"job_id": id_of(job)}, given(split=split, after=after)
         return Pages(self._transport, "get_job_metrics", MetricView, path, query=query, page=1000)
 
