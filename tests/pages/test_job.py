@@ -12,6 +12,7 @@ from store.jobs import Claim
 from tests.api.helpers import claimed, trained
 from tests.api.served import Served
 from tests.pages.conftest import seen
+from tests.store.helpers import do, end_lease, make_due
 
 Rows = list[tuple[str, int, float, dict[str, float]]]
 
@@ -132,3 +133,21 @@ def test_a_page_that_nobody_looks_at_holds_no_stream(
         expect(page.locator("#events li strong").first).to_have_text("started")
         server.services.database.run(lambda s: jobs.set_phase(s, claim, "training"))
         expect(page.locator("#events li")).to_have_count(3)
+
+
+def test_the_curves_of_an_attempt_that_begins_anew_replace_those_of_the_lost_one(
+    chromium: Browser, server: Served, job: dict[str, Any]
+) -> None:
+    services = server.services
+    learned(services, claimed(services, job["id"]), 0, 40)
+    with seen(chromium, server) as one:
+        page = one.open(f"/jobs/{job['id']}")
+        curves = page.locator("#curves")
+        expect(curves).to_have_attribute("aria-label", re.compile("AP 19.5"))
+        end_lease(services.database, job["id"])
+        do(services.database, jobs.reap)
+        make_due(services.database, job["id"])
+        claim = claimed(services, job["id"])
+        told(services, claim, [("train", 0, 0.0, {"loss": 7.25})])
+        services.database.run(lambda s: jobs.set_phase(s, claim, "training"))
+        expect(curves).to_have_attribute("aria-label", re.compile(r"loss 7\.25, AP not measured yet"))
