@@ -598,15 +598,14 @@ def manifest(
     )
 
 
-METRIC_ID = r"^[0-9]{1,10}(\.[^\x00-\x1f\x7f]{1,20})?$"
+METRIC_ID = r"^[0-9]{1,9}(\.[^\x00-\x1f\x7f]{1,20})?$"
 """A step, or a step and a split: `312.train`."""
-_LARGEST_STEP = 2**31 - 1
 
 
 def metric_place(text: str) -> jobs.MetricPlace:
     """What an id of a `MetricView` says, or a bare step."""
     step, dot, split = text.partition(".")
-    return jobs.MetricPlace(min(int(step), _LARGEST_STEP), split if dot else None)
+    return jobs.MetricPlace(int(step), split if dot else None)
 
 
 class MetricView(Identified):

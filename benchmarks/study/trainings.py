@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -69,6 +69,9 @@ class Trainer:
         with ThreadPoolExecutor(self.parallel) as threads:
             try:
                 waiting = [threads.submit(self._one, one) for one in trainings]
+                # A Ctrl-C just before a wait begins is noticed only when it ends, so each is short.
+                while wait(waiting, timeout=1).not_done:
+                    pass
                 return [one.result() for one in waiting]
             except KeyboardInterrupt:
                 self.stop()
