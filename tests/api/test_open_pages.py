@@ -40,7 +40,8 @@ def statements(server: Served, told: list[str]) -> Iterator[None]:
             told.append("statement")
 
     database = server.services.database
-    engines = (database._reading, database._writing)
+    # Where both are one pool, reading hears what writing does: a statement is to be written down once.
+    engines = {one.pool: one for one in (database._reading, database._writing)}.values()
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     try:
