@@ -1,13 +1,17 @@
 """The study: trains what is missing, compares, and writes the tables.
 
     python -m benchmarks.study --out study --data bccd=bccd_voc.zip --data cards=playing_cards_voc.zip \\
-        --backbone mobilenet_v2.pth --families ssdlite retinanet --arms ablation --page docs/study.md
+        --backbone mobilenet_v2.pth --families ssdlite retinanet --arms ablation \\
+        --records docs/study --page docs/study.md
 
 What is there is kept: the same command goes on after Ctrl-C or a crash, and another one with more seeds,
-arms, families or datasets adds to it. A training of another config in the same place is refused.
+arms, families, datasets or learning rates adds to it. A training of another config in the same place is
+refused. The page is made from the records, so it has what was trained before and elsewhere, too.
 """
 
 import argparse
+import copy
+import itertools
 import json
 import shutil
 import sys
@@ -18,8 +22,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmarks.harness import console
-from benchmarks.study import tables
-from benchmarks.study.plan import ARM_SETS, ARMS, FAMILIES, config_of, merged
+from benchmarks.study import records, tables
+from benchmarks.study.plan import ARM_SETS, ARMS, FAMILIES, Cell, config_of, merged
 from benchmarks.study.trainings import OtherConfig, Trainer, Training
 from detector.compare.run import write_run
 from detector.data.inspect import inspect
@@ -53,12 +57,18 @@ def main(arguments: Sequence[str] | None = None, trainer: Trainer | None = None)
     if interrupted:
         console.print("interrupted; the same command goes on from here")
         return EXIT_INTERRUPTED
-    failed = [cell for cell in _cells(options.out) if not _compare(cell)]
+    kept = options.records or options.out / "records"
+    failed = False
+    for cell in _cells(options.out):
+        if _compare(cell):
+            records.write(cell, kept)
+        else:
+            failed = True
     if options.page is not None:
-        tables.write(options.out, options.page)
+        tables.write(kept, options.page)
     else:
-        print(tables.text(options.out))
-    return 1 if failed else 0
+        print(tables.text(kept))
+    return int(failed)
 
 
 def _plan(options: argparse.Namespace) -> list[Training]:
@@ -70,20 +80,27 @@ def _plan(options: argparse.Namespace) -> list[Training]:
         raise ValueError(f"there is no arm {', '.join(sorted(unknown))}")
     changes = _changes(options.set)
     data = {name: _dataset(options.out / name / "data", Path(path)) for name, path in _pairs(options.data)}
+    own = {
+        family: merged(copy.deepcopy(changes.get("", {})), changes.get(family, {}))
+        for family in options.families
+    }
     return [
         Training(
-            options.out / name / family / arm.name / str(seed),
+            options.out / Cell(name, family, rate).folder / arm.name / str(seed),
             folder,
-            config_of(
-                FAMILIES[family], arm, seed, merged(dict(changes.get("", {})), changes.get(family, {}))
-            ),
+            config_of(FAMILIES[family], arm, seed, _at(rate, own[family])),
             options.backbone if FAMILIES[family].takes_backbone else None,
         )
         for seed in range(1, options.seeds + 1)
         for name, folder in data.items()
-        for family in options.families
+        for family, rate in itertools.product(options.families, options.rates or [None])
         for arm in arms
     ]
+
+
+def _at(rate: float | None, patch: dict[str, Any]) -> dict[str, Any]:
+    """The patch, with another learning rate where one is given."""
+    return patch if rate is None else merged(copy.deepcopy(patch), {"optimizer": {"lr": rate}})
 
 
 def _pairs(given: Sequence[str]) -> list[tuple[str, str]]:
@@ -175,6 +192,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"{', '.join(ARM_SETS)}, or names: {','.join(arm.name for arm in ARMS)}",
     )
     parser.add_argument("--seeds", type=int, default=5, help="1 to so many (default: 5)")
+    parser.add_argument(
+        "--rates",
+        nargs="+",
+        type=float,
+        metavar="RATE",
+        help="learning rates to try in place of the family's own, each compared by itself",
+    )
     parser.add_argument("--parallel", type=int, default=1, help="trainings side by side (default: 1)")
     parser.add_argument(
         "--set",
@@ -184,6 +208,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help='changes of the config, such as {"epochs": 24} or retinanet={"optimizer": {"lr": 0.005}}',
     )
     parser.add_argument("--retry", action="store_true", help="train anew what has failed")
+    parser.add_argument("--records", type=Path, help="where records are kept (default: OUT/records)")
     parser.add_argument("--page", type=Path, help="page to write the tables into (default: standard output)")
     return parser.parse_args(arguments)
 

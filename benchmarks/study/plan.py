@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from detector.config import TrainConfig
@@ -93,6 +94,31 @@ FAMILIES = {
         ),
     )
 }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is compared with each other: all arms and seeds of a family on a dataset."""
+
+    dataset: str
+    family: str
+    rate: float | None = None
+    """A learning rate in place of the family's own."""
+
+    @property
+    def folder(self) -> str:
+        """Where its trainings are, below the study's folder; `Cell.of` reads it back."""
+        return f"{self.dataset}/{self.family}" + ("" if self.rate is None else f"@{self.rate:g}")
+
+    @property
+    def file(self) -> str:
+        """The name of its record."""
+        return self.folder.replace("/", "-") + ".json"
+
+    @classmethod
+    def of(cls, folder: Path) -> "Cell":
+        family, _, rate = folder.name.partition("@")
+        return cls(folder.parent.name, family, float(rate) if rate else None)
 
 
 def config_of(family: Family, arm: Arm, seed: int, changes: Mapping[str, Any]) -> dict[str, Any]:

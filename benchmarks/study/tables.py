@@ -1,23 +1,21 @@
-"""The study's tables, out of the comparisons that are there."""
+"""The study's tables, out of its records."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.plan import ARMS, FAMILIES
+from benchmarks.study import records
+from benchmarks.study.plan import ARMS, FAMILIES, Cell
+from benchmarks.study.records import Record
 from detector.compare.report import MISSING, interval_of, points, signed, spread
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 _TITLES = {arm.name: arm.title for arm in ARMS}
 
-Cell = tuple[str, str, dict[str, Any]]
-"""Dataset, family, and comparison.json."""
 
-
-def write(out: Path, page: Path) -> None:
+def write(folder: Path, page: Path) -> None:
     """Puts the tables between the marks of a page, or makes a page of them; other words there stay."""
-    tables = f"{BEGIN}\n\n{text(out)}\n{END}\n"
+    tables = f"{BEGIN}\n\n{text(folder)}\n{END}\n"
     if not page.exists():
         page.write_text(f"# The study\n\n{tables}", encoding="utf-8")
         return
@@ -28,33 +26,31 @@ def write(out: Path, page: Path) -> None:
     page.write_text(before + tables + after.removeprefix("\n"), encoding="utf-8")
 
 
-def text(out: Path) -> str:
-    """All tables, as Markdown."""
-    cells = [
-        (path.parts[-5], path.parts[-4], json.loads(path.read_text()))
-        for path in sorted(out.glob("*/*/comparison/artifacts/comparison.json"))
-    ]
-    parts = [_beside_the_paper(cells), _ablation(cells)]
-    parts += [_cell(out, *cell) for cell in cells]
-    parts.append(_costs(out, cells))
+def text(folder: Path) -> str:
+    """All tables of the records there, as Markdown."""
+    found = records.read(folder)
+    cells = [one for one in found if one.cell.rate is None]
+    parts = [_beside_the_paper(cells), _ablation(cells), _rates(found), _trained(cells)]
+    parts += [_cell(one) for one in cells]
+    parts.append(_costs(found))
     return "\n".join(part for part in parts if part)
 
 
-def _beside_the_paper(cells: Sequence[Cell]) -> str:
+def _beside_the_paper(cells: Sequence[Record]) -> str:
     """The paper's gain beside ours."""
     rows = []
-    for dataset, family, result in cells:
-        found = _difference(result, "harmonic")
+    for one in cells:
+        result, found = one.result, _difference(one.result, "harmonic")
         if found is None:
             continue
-        paper = FAMILIES[family].paper if family in FAMILIES else None
+        paper = FAMILIES[one.cell.family].paper
         theirs = (
             MISSING if paper is None else f"{paper[0]}: {paper[1]} to {paper[2]} (+{paper[2] - paper[1]:.1f})"
         )
         metrics, diagnostics = found["metrics"], found["consistency"]["spearman"]
         rows.append(
             [
-                f"{dataset}, {_title(family)}",
+                _title(one.cell),
                 theirs,
                 str(len(result["seeds"])),
                 points(_arm(result, "baseline")["mean"]["AP"]),
@@ -76,36 +72,89 @@ def _beside_the_paper(cells: Sequence[Cell]) -> str:
     )
 
 
-def _ablation(cells: Sequence[Cell]) -> str:
+def _ablation(cells: Sequence[Record]) -> str:
     """The paper's rows, with what each gains over the baseline there and here."""
-    ours = [cell for cell in cells if any(_difference(cell[2], name) for name in ("factors", "plain-iou"))]
+    ours = [one for one in cells if any(_difference(one.result, name) for name in ("factors", "plain-iou"))]
     rows = []
     base = next(arm.paper for arm in ARMS if arm.name == "baseline") or 0.0
     for arm in ARMS:
-        if not any(_arm_or_none(result, arm.name) for _, _, result in ours):
+        if not any(_arm_or_none(one.result, arm.name) for one in ours):
             continue
         row = [arm.title]
         row.append(MISSING if arm.paper is None else f"{arm.paper} ({arm.paper - base:+.1f})")
-        for _, _, result in ours:
-            own, found = _arm_or_none(result, arm.name), _difference(result, arm.name)
+        for one in ours:
+            own, found = _arm_or_none(one.result, arm.name), _difference(one.result, arm.name)
             told = MISSING if own is None else points(own["mean"]["AP"])
             if found is not None:
                 metric = found["metrics"]["AP"]
                 told += f" ({signed(metric['mean'])}, {interval_of(metric['interval'])})"
             row.append(told)
         rows.append(row)
-    head = ["loss", "the paper: Faster R-CNN R50-FPN", *(f"{cell[0]}, {_title(cell[1])}" for cell in ours)]
+    head = ["loss", "the paper: Faster R-CNN R50-FPN", *(_title(one.cell) for one in ours)]
     return _part("The ablation", "AP, and its difference from the baseline.", head, rows)
 
 
-def _cell(out: Path, dataset: str, family: str, result: Mapping[str, Any]) -> str:
-    """Everything of one dataset and family."""
+def _rates(found: Sequence[Record]) -> str:
+    """AP of each loss at each learning rate, of the seeds that all rates of a detector have."""
+    tried = {(one.cell.dataset, one.cell.family) for one in found if one.cell.rate is not None}
     rows = []
+    for dataset, family in sorted(tried):
+        own = [one for one in found if (one.cell.dataset, one.cell.family) == (dataset, family)]
+        seeds = set.intersection(*(set(one.result["seeds"]) for one in own))
+        rows += [
+            [
+                f"{dataset}, {FAMILIES[family].title}",
+                f"{_rate(one):g}" + (", the study's" if one.cell.rate is None else ""),
+                ", ".join(map(str, sorted(seeds))) or MISSING,
+                *(_of_seeds(one.result, arm, seeds) for arm in ("baseline", "harmonic")),
+            ]
+            for one in sorted(own, key=_rate)
+        ]
+    head = ["dataset, detector", "learning rate", "seeds", "baseline: AP, AP75", "harmonic: AP, AP75"]
+    return _part(
+        "Learning rates", "Each loss at its best rate, or near it, is what may be compared.", head, rows
+    )
+
+
+def _of_seeds(result: Mapping[str, Any], arm: str, seeds: set[int]) -> str:
+    """Means of these seeds."""
+    own = _arm_or_none(result, arm)
+    runs = [run["metrics"] for run in own["runs"] if run["seed"] in seeds] if own is not None else []
+    if not runs:
+        return MISSING
+    return ", ".join(points(sum(run[name] for run in runs) / len(runs)) for name in ("AP", "AP75"))
+
+
+def _trained(cells: Sequence[Record]) -> str:
+    """What each was trained with."""
+    rows = []
+    for one in cells:
+        config, result = one.config, one.result
+        architecture = config["architecture"]
+        sides = [str(architecture[name]) for name in ("image_size", "max_size") if name in architecture]
+        rows.append(
+            [
+                _title(one.cell),
+                " to ".join(sides),
+                str(config["epochs"]),
+                str(config["batch_size"]),
+                f"{config['optimizer']['kind']}, {_rate(one):g}",
+                {"bf16": "bfloat16", "fp16": "float16"}.get(config["amp"], "float32"),
+                str(result["images"]),
+                str(result["objects"]),
+            ]
+        )
+    head = ["dataset, detector", "image size", "epochs", "batch", "optimiser, learning rate", "arithmetic"]
+    return _part("What was trained", "", [*head, "images measured on", "objects there"], rows)
+
+
+def _cell(record: Record) -> str:
+    """Everything of one dataset and family."""
+    result, rows = record.result, []
     for arm in result["arms"]:
         found = _difference(result, arm["name"])
         mean, sd, diagnostics = arm["mean"], arm["sd"], arm["consistency"]
-        seconds = [_seconds(out / dataset / family / arm["name"] / str(one["seed"])) for one in arm["runs"]]
-        known = [one for one in seconds if one is not None]
+        known = record.cpu_seconds.get(arm["name"], {}).values()
         rows.append(
             [
                 _TITLES.get(arm["name"], arm["name"]),
@@ -123,23 +172,22 @@ def _cell(out: Path, dataset: str, family: str, result: Mapping[str, Any]) -> st
     head = ["loss", "AP", "AP50", "AP75", "Spearman", "difference", "over seeds", "over images", "over both"]
     words = f"{result['images']} images, seeds {', '.join(map(str, result['seeds'])) or 'none'}."
     words += " " + " ".join(result["warnings"])
-    return _part(f"{dataset}, {_title(family)}", words.strip(), [*head, "verdict", "CPU minutes"], rows)
+    return _part(_title(record.cell), words.strip(), [*head, "verdict", "CPU minutes"], rows)
 
 
-def _costs(out: Path, cells: Sequence[Cell]) -> str:
-    runs = [path.parent for path in out.glob("*/*/*/*/cost.json")]
-    hours = sum(_seconds(run) or 0.0 for run in runs) / 3600
+def _costs(found: Sequence[Record]) -> str:
+    seconds = [each for one in found for seeds in one.cpu_seconds.values() for each in seeds.values()]
     machines = sorted(
         {
             str(run["manifest"]["device"]["name"])
-            for _, _, result in cells
-            for arm in result["arms"]
+            for one in found
+            for arm in one.result["arms"]
             for run in arm["runs"]
             if (run.get("manifest") or {}).get("device")
         }
     )
     where = ", ".join(machines) or "no machine"
-    return f"{len(runs)} trainings, {hours:.1f} CPU hours of training on {where}.\n"
+    return f"{len(seconds)} trainings, {sum(seconds) / 3600:.1f} CPU hours of training on {where}.\n"
 
 
 def _part(title: str, words: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -153,13 +201,12 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _title(family: str) -> str:
-    return FAMILIES[family].title if family in FAMILIES else family
+def _title(cell: Cell) -> str:
+    return f"{cell.dataset}, {FAMILIES[cell.family].title}"
 
 
-def _seconds(run: Path) -> float | None:
-    path = run / "cost.json"
-    return float(json.loads(path.read_text())["cpu_seconds"]) if path.exists() else None
+def _rate(record: Record) -> float:
+    return float(record.config["optimizer"]["lr"])
 
 
 def _arm(result: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.study import tables
+from benchmarks.study import records, tables
 from benchmarks.study.__main__ import main
-from benchmarks.study.plan import ARM_SETS, ARMS, FAMILIES, config_of
+from benchmarks.study.plan import ARM_SETS, ARMS, FAMILIES, Cell, config_of
 from benchmarks.study.trainings import Trainer
 from detector.config import TrainConfig
 from detector.events import EXIT_INTERRUPTED
@@ -82,11 +82,79 @@ def test_each_training_is_made_once_and_the_tables_are_written(fake: Path) -> No
     result = json.loads(comparison.read_text())
     assert result["verdict"] == {"harmonic": "better"}
     mean = 100 * result["differences"][0]["metrics"]["AP"]["mean"]
-    (row,) = [line for line in page.splitlines() if line.startswith("| drawn, SSDlite")]
+    table = page.partition("### Beside the paper")[2].partition("###")[0]
+    (row,) = [line for line in table.splitlines() if line.startswith("| drawn, SSDlite")]
     assert "RefineDet512: 36.4 to 38.8 (+2.4)" in row
     assert f"+{mean:.2f} (" in row
     assert row.endswith("| better |")
     assert "6 trainings, 0.0 CPU hours" in page
+
+
+def test_records_are_enough_to_make_the_page_again(fake: Path) -> None:
+    kept, page = fake.parent / "records", fake.parent / "study.md"
+    assert study(fake, "--records", str(kept)) == 0
+    first = page.read_text()
+    (record,) = records.read(kept)
+    assert record.cell == Cell("drawn", "ssdlite")
+    assert (record.config["epochs"], "loss" in record.config, "seed" in record.config) == (12, False, False)
+    assert set(record.cpu_seconds["harmonic"]) == {"1", "2", "3"}
+    assert len(record.result["arms"][1]["runs"]) == 3
+    assert "figures" not in record.result
+    page.unlink()
+    tables.write(kept, page)
+    assert page.read_text() == first
+    # A cell that was trained elsewhere stays on the page beside what is trained here.
+    elsewhere = json.loads((kept / "drawn-ssdlite.json").read_text())
+    elsewhere["cell"]["dataset"] = "cards"
+    (kept / "cards-ssdlite.json").write_text(json.dumps(elsewhere))
+    assert study(fake, "--records", str(kept)) == 0
+    assert "### cards, SSDlite" in page.read_text()
+    assert "### drawn, SSDlite" in page.read_text()
+
+
+def test_learning_rates_are_compared_by_the_seeds_that_all_have(fake: Path) -> None:
+    assert study(fake) == 0
+    assert "Learning rates" not in (fake.parent / "study.md").read_text()
+    assert study(fake, "--rates", "0.01", "0.05", "--seeds", "2") == 0
+    assert len(ran(fake)) == 6 + 8
+    out = fake.parent / "out/drawn"
+    for folder, rate in (("ssdlite", 0.02), ("ssdlite@0.01", 0.01), ("ssdlite@0.05", 0.05)):
+        config = json.loads((out / folder / "harmonic/1/config.json").read_text())
+        assert config["optimizer"]["lr"] == rate
+    page = (fake.parent / "study.md").read_text()
+    table = page.partition("### Learning rates")[2].partition("###")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| drawn")]
+    assert [row[1] for row in rows] == ["0.01", "0.02, the study's", "0.05"]
+    runs = json.loads((out / "ssdlite/comparison/artifacts/comparison.json").read_text())["arms"][0]["runs"]
+    mean = 100 * sum(run["metrics"]["AP"] for run in runs if run["seed"] in (1, 2)) / 2
+    assert [row[2] for row in rows] == ["1, 2"] * 3
+    assert [row[3].split(",")[0] for row in rows] == [f"{mean:.2f}"] * 3  # the stand-in learns alike at all
+    # A rate alone has no place among what decides.
+    assert page.count("| drawn, SSDlite") == 1 + 3 + 1  # beside the paper, rates, what was trained
+
+
+def test_what_is_set_for_a_family_is_its_own(fake: Path) -> None:
+    options = ["--seeds", "1", "--families", "ssdlite", "retinanet"]
+    assert (
+        study(
+            fake,
+            *options,
+            *("--set", '{"optimizer": {"momentum": 0.8}}'),
+            *("--set", 'ssdlite={"optimizer": {"lr": 0.03}}'),
+            *("--set", 'retinanet={"optimizer": {"weight_decay": 0.001}}'),
+        )
+        == 0
+    )
+    given = {
+        family: json.loads((fake.parent / f"out/drawn/{family}/harmonic/1/config.json").read_text())[
+            "optimizer"
+        ]
+        for family in ("ssdlite", "retinanet")
+    }
+    assert {name: (one["lr"], one["momentum"], one["weight_decay"]) for name, one in given.items()} == {
+        "ssdlite": (0.03, 0.8, 5e-4),
+        "retinanet": (0.01, 0.8, 0.001),
+    }
 
 
 def test_words_beside_the_tables_stay(fake: Path) -> None:
