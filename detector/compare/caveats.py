@@ -6,6 +6,8 @@ from detector.compare.pairing import Runs, left_out, paired
 from detector.compare.specification import Specification
 
 FEW_IMAGES = 30
+NOT_FOUND = 0.01
+"""A class whose AP50 stays below this is not found."""
 
 
 def caveats(specification: Specification, measured: Runs, seeds: Sequence[int]) -> list[str]:
@@ -26,6 +28,7 @@ def caveats(specification: Specification, measured: Runs, seeds: Sequence[int]) 
             f"Slices and consistency are of {some.report.images} of the {some.truth.images} images, "
             "COCO's numbers of all."
         )
+    said += _never_found(measured)
     together = paired(specification, measured, seeds)
     for name, words in (
         ("data_order", "saw the same images in the same order"),
@@ -43,6 +46,20 @@ def caveats(specification: Specification, measured: Runs, seeds: Sequence[int]) 
         if len(told) > 1:
             said.append(f"The trainings differ in {name.removesuffix('_sha256')}, beside what the arms say.")
     return said
+
+
+def _never_found(measured: Runs) -> list[str]:
+    classes = list(zip(*(one.per_class for one in measured.values()), strict=True))
+    known = [own for own in classes if all(one.AP50 is not None for one in own)]
+    missed = [own[0].name for own in known if all((one.AP50 or 0.0) < NOT_FOUND for one in own)]
+    if not missed:
+        return []
+    names = ", ".join(map(repr, missed))
+    return [
+        f"No training finds {names} (AP50 below {100 * NOT_FOUND:g} in all of them). AP is the mean over"
+        f" {len(known)} classes, so a difference in those that are found counts for less in it; objects that"
+        " are small in the image may be found at a larger image_size."
+    ]
 
 
 def _same_detections(specification: Specification, measured: Runs, seeds: Sequence[int]) -> list[str]:

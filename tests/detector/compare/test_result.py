@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,25 @@ def _numbers(value: Any) -> list[float]:
         case float():
             return [value]
     return []
+
+
+def test_a_class_that_no_training_finds_is_named(tmp_path: Path) -> None:
+    path = write_comparison(tmp_path, {"plain": (8, 8, 8), "sharp": (3, 3, 3)})
+    assert not any("No training finds" in one for one in compared(path)["warnings"])
+    second = truth()["categories"][1]
+
+    def miss(runs: Sequence[Path]) -> list[str]:
+        for run in runs:
+            kept = [
+                one
+                for one in json.loads((run / "detections.json").read_text())
+                if one["category_id"] != second["id"]
+            ]
+            (run / "detections.json").write_text(json.dumps(kept))
+        return [one for one in compared(path)["warnings"] if "No training finds" in one]
+
+    # Found by one arm, it is a difference, which the tables tell.
+    assert miss(sorted(tmp_path.glob("plain/*"))) == []
+    (said,) = miss(sorted(tmp_path.glob("sharp/*")))
+    assert said.startswith(f"No training finds {second['name']!r} (AP50 below 1 in all of them).")
+    assert "the mean over 2 classes" in said
