@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
@@ -375,15 +376,37 @@ class AdamW(Frozen):
 
     kind: Literal["adamw"] = "adamw"
     lr: float = Field(1e-3, gt=0.0, le=1.0)
-    """Learning rate at its peak."""
+    """Learning rate at its peak; left out, 0.0002 for RetinaNet."""
     weight_decay: float = Field(0.01, ge=0.0, le=1.0)
     """Decoupled weight decay (not on biases and norms)."""
+
+
+_USUAL: dict[str, SGD | AdamW] = {"retinanet_resnet50_fpn": AdamW(lr=2e-4)}
+
+
+def usual_optimizer(architecture: str) -> SGD | AdamW:
+    """What a detector is trained with where nothing is said: what the study found (docs/study.md)."""
+    return _USUAL.get(architecture, SGD())
+
+
+_UNSAID = object()
+
+
+def _with_the_usual(value: object, info: ValidationInfo) -> object:
+    """What is left out is the architecture's: the optimizer, or its learning rate."""
+    usual = usual_optimizer(getattr(info.data.get("architecture"), "kind", ""))
+    if value is _UNSAID:
+        return usual
+    value = _by_kind(value)
+    if isinstance(value, dict) and value.get("kind") == usual.kind:
+        return {"lr": usual.lr, **value}
+    return value
 
 
 _OptimizerObject = Annotated[SGD | AdamW, Field(discriminator="kind")]
 Optimizer = Annotated[
     _OptimizerObject,
-    BeforeValidator(_by_kind, json_schema_input_type=Literal["sgd", "adamw"] | _OptimizerObject),
+    BeforeValidator(_with_the_usual, json_schema_input_type=Literal["sgd", "adamw"] | _OptimizerObject),
 ]
 
 
@@ -461,8 +484,9 @@ class TrainConfig(Frozen):
     """The detector and its options, or its bare name."""
     loss: Loss = Field(default_factory=HarmonicLoss)
     """`harmonic` (the default) or `baseline`, or an object with options."""
-    optimizer: Optimizer = Field(default_factory=SGD)
-    """`sgd` or `adamw`, or an object with options."""
+    optimizer: Optimizer = Field(default_factory=lambda: _UNSAID, validate_default=True)
+    """`sgd` or `adamw`, or an object with options; left out, what suits the architecture: `adamw` with a
+    learning rate of 0.0002 for RetinaNet, else `sgd` with 0.02."""
     schedule: Schedule = Field(default_factory=CosineSchedule)
     """`cosine` or `step`, or an object with options."""
     augmentation: Augmentation = Field(default_factory=Augmentation)

@@ -6,7 +6,7 @@ from pydantic import ConfigDict
 from pydantic.json_schema import models_json_schema
 
 from api.schemas.common import Shape
-from detector.config import ARCHITECTURES, TrainConfig
+from detector.config import ARCHITECTURES, TrainConfig, usual_optimizer
 
 _NAME = "ssdlite320_mobilenet_v3_large"
 
@@ -86,6 +86,7 @@ def config_schema(name: str) -> dict[str, Any]:
         schema["properties"]["architecture"]["default"] = name
     else:
         schema["required"] = [*schema.get("required", []), "architecture"]
+    _tell_usual_optimizer(name, schema, definitions)
     # `kind` tells the objects of a choice apart; pydantic lists it as if it could be left out.
     for definition in definitions.values():
         if "const" in definition.get("properties", {}).get("kind", {}):
@@ -97,6 +98,18 @@ def config_schema(name: str) -> dict[str, Any]:
         "title": f"TrainConfig of {name}",
         "$defs": {key: value for key, value in definitions.items() if key in used},
     }
+
+
+def _tell_usual_optimizer(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """As the first choice, with its learning rate, for its defaults are the architecture's."""
+    usual = usual_optimizer(name)
+    told = schema["properties"]["optimizer"]
+    names, objects = told["anyOf"]
+    names["enum"].sort(key=lambda kind: kind != usual.kind)
+    reference = objects["discriminator"]["mapping"][usual.kind]
+    objects["oneOf"].sort(key=lambda one: one["$ref"] != reference)
+    definitions[reference.rpartition("/")[2]]["properties"]["lr"]["default"] = usual.lr
+    told["default"] = usual.kind
 
 
 def _referenced(schema: object, definitions: dict[str, Any]) -> set[str]:

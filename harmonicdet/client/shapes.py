@@ -2246,7 +2246,7 @@ class AdamW(TypedDict, total=False):
 
     kind: Literal["adamw"]
     lr: float
-    """Learning rate at its peak."""
+    """Learning rate at its peak; left out, 0.0002 for RetinaNet."""
     weight_decay: float
     """Decoupled weight decay (not on biases and norms)."""
 
@@ -2308,7 +2308,8 @@ class TrainConfig(TypedDict, total=False):
     loss: TrainConfigLoss
     """`harmonic` (the default) or `baseline`, or an object with options."""
     optimizer: Literal["sgd", "adamw"] | SGD | AdamW
-    """`sgd` or `adamw`, or an object with options."""
+    """`sgd` or `adamw`, or an object with options; left out, what suits the architecture: `adamw` with a
+    learning rate of 0.0002 for RetinaNet, else `sgd` with 0.02."""
     schedule: Literal["cosine", "step"] | CosineSchedule | StepSchedule
     """`cosine` or `step`, or an object with options."""
     augmentation: Augmentation

@@ -403,6 +403,24 @@ def test_an_architectures_schema_is_of_that_architecture_alone(client: TestClien
         assert all(field.get("description") for field in schema["properties"].values())
 
 
+def test_an_architectures_schema_has_the_optimizer_that_it_is_trained_with(client: TestClient) -> None:
+    usual = {}
+    for item in client.get("/v1/architectures").json()["data"]:
+        schema = client.get(item["schema_url"]).json()
+        told = schema["properties"]["optimizer"]
+        names, objects = told["anyOf"]
+        assert told["default"] == names["enum"][0]
+        for kind, reference in zip(names["enum"], objects["oneOf"], strict=True):
+            definition = schema["$defs"][reference["$ref"].removeprefix("#/$defs/")]["properties"]
+            trained = TrainConfig.model_validate({"architecture": item["id"], "optimizer": kind})
+            assert (definition["kind"]["const"], definition["lr"]["default"]) == (kind, trained.optimizer.lr)
+        config = TrainConfig.model_validate({"architecture": item["id"]})
+        assert config.optimizer.kind == told["default"]
+        usual[item["id"]] = (config.optimizer.kind, config.optimizer.lr)
+    assert usual["ssdlite320_mobilenet_v3_large"] == ("sgd", 0.02)
+    assert usual["retinanet_resnet50_fpn"] == ("adamw", 0.0002)
+
+
 def test_a_job_on_a_dataset_that_became_ready_waits_for_a_worker(
     client: TestClient, services: Services, dataset: dict[str, Any]
 ) -> None:

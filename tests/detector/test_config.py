@@ -45,6 +45,39 @@ def test_what_does_not_fit_together_is_refused_with_both_names(
         assert name in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("config", "kind", "lr"),
+    [
+        ({}, "sgd", 0.02),
+        ({"architecture": "retinanet_resnet50_fpn"}, "adamw", 2e-4),
+        ({"architecture": {"kind": "retinanet_resnet50_fpn", "backbone": "resnet18"}}, "adamw", 2e-4),
+        ({"architecture": "retinanet_resnet50_fpn", "optimizer": "adamw"}, "adamw", 2e-4),
+        ({"architecture": "retinanet_resnet50_fpn", "optimizer": {"kind": "adamw", "lr": 0.1}}, "adamw", 0.1),
+        ({"architecture": "retinanet_resnet50_fpn", "optimizer": "sgd"}, "sgd", 0.02),
+        ({"optimizer": "adamw"}, "adamw", 1e-3),
+    ],
+)
+def test_what_is_left_out_of_the_optimizer_suits_the_architecture(
+    config: dict[str, Any], kind: str, lr: float
+) -> None:
+    resolved = TrainConfig.model_validate(config)
+    assert (resolved.optimizer.kind, resolved.optimizer.lr) == (kind, lr)
+    assert TrainConfig.model_validate(resolved.model_dump(mode="json")) == resolved
+
+
+@pytest.mark.parametrize("value", [None, {}, {"lr": 0.1}, {"kind": "lion"}, "lion", 7])
+def test_an_optimizer_that_is_none_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        TrainConfig.model_validate({"optimizer": value})
+    assert [error["loc"][0] for error in refused.value.errors()] == ["optimizer"]
+
+
+def test_an_architecture_that_is_none_is_the_only_error() -> None:
+    with pytest.raises(ValidationError) as refused:
+        TrainConfig.model_validate({"architecture": "yolo9000"})
+    assert [error["loc"][0] for error in refused.value.errors()] == ["architecture"]
+
+
 def test_images_that_keep_their_shape_are_grouped_unless_told_otherwise() -> None:
     assert TrainConfig(architecture="fcos_resnet50_fpn").groups_by_aspect_ratio
     assert not TrainConfig().groups_by_aspect_ratio

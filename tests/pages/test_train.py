@@ -44,6 +44,19 @@ def test_only_what_was_changed_is_sent(chromium: Browser, server: Served, ready:
         expect(page.get_by_role("heading", name="cells", exact=True)).to_be_visible()
 
 
+def test_the_usual_optimizer_is_the_detectors(
+    chromium: Browser, server: Served, ready: dict[str, Any]
+) -> None:
+    with seen(chromium, server) as one:
+        page = one.open(f"/train?dataset={ready['id']}")
+        optimizer = page.get_by_label("Optimizer")
+        expect(optimizer).to_have_value("sgd")
+        page.get_by_label("Detector").select_option("retinanet_resnet50_fpn")
+        expect(optimizer).to_have_value("adamw")
+        page.locator(".choice", has=optimizer).get_by_text("Its options").click()
+        expect(page.get_by_label("Learning rate")).to_have_attribute("placeholder", "0.0002")
+
+
 def test_what_cannot_be_is_said_at_its_field(
     chromium: Browser, server: Served, ready: dict[str, Any]
 ) -> None:
