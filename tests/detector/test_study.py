@@ -96,7 +96,7 @@ def test_records_are_enough_to_make_the_page_again(fake: Path) -> None:
     first = page.read_text()
     (record,) = records.read(kept)
     assert record.cell == Cell("drawn", "ssdlite")
-    assert (record.config["epochs"], "loss" in record.config, "seed" in record.config) == (12, False, False)
+    assert (record.config["epochs"], "loss" in record.config, "seed" in record.config) == (20, False, False)
     assert set(record.cpu_seconds["harmonic"]) == {"1", "2", "3"}
     assert len(record.result["arms"][1]["runs"]) == 3
     assert "figures" not in record.result
@@ -134,14 +134,14 @@ def test_learning_rates_are_compared_by_the_seeds_that_all_have(fake: Path) -> N
 
 
 def test_what_is_set_for_a_family_is_its_own(fake: Path) -> None:
-    options = ["--seeds", "1", "--families", "ssdlite", "retinanet"]
+    options = ["--seeds", "1", "--families", "ssdlite", "faster_rcnn"]
     assert (
         study(
             fake,
             *options,
             *("--set", '{"optimizer": {"momentum": 0.8}}'),
             *("--set", 'ssdlite={"optimizer": {"lr": 0.03}}'),
-            *("--set", 'retinanet={"optimizer": {"weight_decay": 0.001}}'),
+            *("--set", 'faster_rcnn={"optimizer": {"weight_decay": 0.001}}'),
         )
         == 0
     )
@@ -149,11 +149,11 @@ def test_what_is_set_for_a_family_is_its_own(fake: Path) -> None:
         family: json.loads((fake.parent / f"out/drawn/{family}/harmonic/1/config.json").read_text())[
             "optimizer"
         ]
-        for family in ("ssdlite", "retinanet")
+        for family in ("ssdlite", "faster_rcnn")
     }
     assert {name: (one["lr"], one["momentum"], one["weight_decay"]) for name, one in given.items()} == {
         "ssdlite": (0.03, 0.8, 5e-4),
-        "retinanet": (0.01, 0.8, 0.001),
+        "faster_rcnn": (0.01, 0.8, 0.001),
     }
 
 
