@@ -10,7 +10,7 @@ from api import errors, starting_points, training
 from api.errors import Invalid
 from api.schemas.common import ProblemError
 from api.schemas.comparisons import ComparisonCreate
-from detector.config import TrainConfig
+from detector.config import ARCHITECTURES, TrainConfig
 from store import datasets
 from store.comparisons import NewArm
 from store.tables import Dataset
@@ -25,7 +25,7 @@ def arms(session: Session, project: str, said: ComparisonCreate) -> list[NewArm]
     dataset = datasets.get(session, project, said.dataset_id)
     _require_names(said)
     training.require_usable(dataset, said.config)
-    base = _with_kinds(said.config)
+    base = said.config.model_dump(mode="json", exclude_unset=True)
     configs = [_config(base, arm.config, f"/arms/{place}/config") for place, arm in enumerate(said.arms)]
     found = []
     for place, (arm, config) in enumerate(zip(said.arms, configs, strict=True)):
@@ -64,20 +64,27 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
-def _with_kinds(config: TrainConfig) -> dict[str, Any]:
-    """As it was submitted, and the kind of what was left to the defaults: an arm may change options of it."""
-    given = config.model_dump(mode="json", exclude_unset=True)
-    choices = {name: getattr(value, "kind", None) for name, value in config}
-    return {name: {"kind": kind} for name, kind in choices.items() if kind is not None} | given
-
-
 def _config(base: dict[str, Any], changes: dict[str, Any], pointer: str) -> TrainConfig:
-    document = merged(base, changes)
+    document = _with_kinds(merged(base, changes))
     try:
         return TrainConfig.model_validate(document)
     except ValidationError as error:
         faults = errors.faults(error, document, pointer)
         raise Invalid(errors.summary(faults), errors=faults[:100]) from error
+
+
+def _with_kinds(document: dict[str, Any]) -> dict[str, Any]:
+    """An arm may change options of a choice that was left out; they are of the kind that is usual with its
+    architecture."""
+    said = document.get("architecture")
+    name = said.get("kind") if isinstance(said, dict) else said
+    known = isinstance(name, str) and name in ARCHITECTURES
+    usual = TrainConfig.model_validate({"architecture": name} if known else {})
+    kinds = {field: getattr(value, "kind", None) for field, value in usual}
+    return {
+        field: {"kind": kinds[field]} | value if isinstance(value, dict) and kinds.get(field) else value
+        for field, value in document.items()
+    }
 
 
 def _require_names(said: ComparisonCreate) -> None:

@@ -127,6 +127,29 @@ def test_one_request_queues_a_training_for_every_arm_and_seed(
     assert [run["seed"] for run in named["arms"][0]["runs"]] == [9, 0, 4294967295]
 
 
+def test_arms_of_other_detectors_have_the_optimizer_that_suits_each(
+    client: TestClient, ready: dict[str, Any]
+) -> None:
+    retinanet = {"architecture": "retinanet_resnet50_fpn"}
+    arms = [
+        {"name": "ssdlite", "config": {"optimizer": {"weight_decay": 0.001}}},
+        {"name": "retinanet", "config": retinanet},
+        {"name": "decayed", "config": retinanet | {"optimizer": {"weight_decay": 0.1}, "loss": {"alpha": 1}}},
+    ]
+    found = made(ask(client, ready["id"], arms=arms))
+    optimizers = [arm["resolved_config"]["optimizer"] for arm in found["arms"]]
+    assert [(one["kind"], one["lr"], one["weight_decay"]) for one in optimizers] == [
+        ("sgd", 0.02, 0.001),
+        ("adamw", 0.0002, 0.01),
+        ("adamw", 0.0002, 0.1),
+    ]
+    assert found["arms"][2]["resolved_config"]["loss"]["alpha"] == 1
+    # What all arms have in common is theirs, too.
+    common = {"epochs": 2, "optimizer": {"kind": "sgd", "lr": 0.005}}
+    found = made(ask(client, ready["id"], config=common, arms=arms))
+    assert {arm["resolved_config"]["optimizer"]["lr"] for arm in found["arms"]} == {0.005}
+
+
 def test_the_same_request_is_the_same_comparison_with_a_key_only(
     client: TestClient, ready: dict[str, Any]
 ) -> None:
