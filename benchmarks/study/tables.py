@@ -104,13 +104,19 @@ def _rates(found: Sequence[Record]) -> str:
         rows += [
             [
                 f"{dataset}, {FAMILIES[family].title}",
-                f"{_rate(one):g}" + (", the study's" if one.cell.rate is None else ""),
+                _optimizer(one) + (", the study's" if one.cell.rate is None else ""),
                 ", ".join(map(str, sorted(seeds))) or MISSING,
                 *(_of_seeds(one.result, arm, seeds) for arm in ("baseline", "harmonic")),
             ]
-            for one in sorted(own, key=_rate)
+            for one in sorted(own, key=lambda one: (one.config["optimizer"]["kind"], _rate(one)))
         ]
-    head = ["dataset, detector", "learning rate", "seeds", "baseline: AP, AP75", "harmonic: AP, AP75"]
+    head = [
+        "dataset, detector",
+        "optimiser, learning rate",
+        "seeds",
+        "baseline: AP, AP75",
+        "harmonic: AP, AP75",
+    ]
     return _part(
         "Learning rates", "Each loss at its best rate, or near it, is what may be compared.", head, rows
     )
@@ -138,7 +144,7 @@ def _trained(cells: Sequence[Record]) -> str:
                 " to ".join(sides),
                 str(config["epochs"]),
                 str(config["batch_size"]),
-                f"{config['optimizer']['kind']}, {_rate(one):g}",
+                _optimizer(one),
                 {"bf16": "bfloat16", "fp16": "float16"}.get(config["amp"], "float32"),
                 str(result["images"]),
                 str(result["objects"]),
@@ -203,6 +209,12 @@ def _row(cells: Sequence[str]) -> str:
 
 def _title(cell: Cell) -> str:
     return f"{cell.dataset}, {FAMILIES[cell.family].title}"
+
+
+def _optimizer(record: Record) -> str:
+    """Its name and its learning rate."""
+    name = {"sgd": "SGD", "adamw": "AdamW"}[record.config["optimizer"]["kind"]]
+    return f"{name} {_rate(record):g}"
 
 
 def _rate(record: Record) -> float:

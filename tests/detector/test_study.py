@@ -124,7 +124,7 @@ def test_learning_rates_are_compared_by_the_seeds_that_all_have(fake: Path) -> N
     page = (fake.parent / "study.md").read_text()
     table = page.partition("### Learning rates")[2].partition("###")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| drawn")]
-    assert [row[1] for row in rows] == ["0.01", "0.02, the study's", "0.05"]
+    assert [row[1] for row in rows] == ["SGD 0.01", "SGD 0.02, the study's", "SGD 0.05"]
     runs = json.loads((out / "ssdlite/comparison/artifacts/comparison.json").read_text())["arms"][0]["runs"]
     mean = 100 * sum(run["metrics"]["AP"] for run in runs if run["seed"] in (1, 2)) / 2
     assert [row[2] for row in rows] == ["1, 2"] * 3
