@@ -151,7 +151,8 @@ def _trained(cells: Sequence[Record]) -> str:
             ]
         )
     head = ["dataset, detector", "image size", "epochs", "batch", "optimiser, learning rate", "arithmetic"]
-    return _part("What was trained", "", [*head, "images measured on", "objects there"], rows)
+    words = "Everything else is as a config has it where nothing is said."
+    return _part("What was trained", words, [*head, "images measured on", "objects there"], rows)
 
 
 def _cell(record: Record) -> str:
