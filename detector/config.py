@@ -398,7 +398,8 @@ def _with_the_usual(value: object, info: ValidationInfo) -> object:
     if value is _UNSAID:
         return usual
     value = _by_kind(value)
-    if isinstance(value, dict) and value.get("kind") == usual.kind:
+    # The rates of a kind itself are its defaults already, and what was said stays as it was said.
+    if isinstance(value, dict) and value.get("kind") == usual.kind and "lr" in usual.model_fields_set:
         return {"lr": usual.lr, **value}
     return value
 

@@ -65,6 +65,12 @@ def test_what_is_left_out_of_the_optimizer_suits_the_architecture(
     assert TrainConfig.model_validate(resolved.model_dump(mode="json")) == resolved
 
 
+def test_what_was_said_of_an_optimizer_stays_as_it_was_said() -> None:
+    said = {"epochs": 3, "optimizer": {"kind": "sgd"}}
+    assert TrainConfig.model_validate(said).model_dump(exclude_unset=True) == said
+    assert TrainConfig.model_validate({"epochs": 3}).model_dump(exclude_unset=True) == {"epochs": 3}
+
+
 @pytest.mark.parametrize("value", [None, {}, {"lr": 0.1}, {"kind": "lion"}, "lion", 7])
 def test_an_optimizer_that_is_none_is_refused(value: object) -> None:
     with pytest.raises(ValidationError) as refused:
