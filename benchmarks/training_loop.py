@@ -7,14 +7,18 @@ Both run in one process by turns: before each step the engine asks whether it sh
 reference takes its turn, between two windows of the engine's steps. No worker process can load ahead
 meanwhile, since there are none (`num_workers` 0, the default).
 
-Evaluations and checkpoints come between epochs, outside of the windows; what they cost is a table of its own.
+A table says which part of the loop has how much of a step. Evaluations and checkpoints come between epochs,
+outside of the windows; what they cost is a table of its own.
 """
 
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from rich.table import Table
 
@@ -26,6 +30,7 @@ from detector.data.inspect import inspect
 from detector.data.loading import Sample, TrainingSet
 from detector.data.materialise import load, materialise
 from detector.data.synthetic import write_synthetic
+from detector.ema import WeightAverage
 from detector.engine import train
 from detector.events import AnyEvent, CheckpointEvent, EventWriter, PhaseEvent
 from detector.models import build, input_specs
@@ -39,6 +44,7 @@ GOAL = 0.95
 IMAGES, VAL_IMAGES, SIZE = 400, 24, 640
 WINDOW = 2  # steps of either side, by turns
 EPOCHS = 2  # the first decodes, the second has what it decoded
+CASES = ("images decoded", "images from the cache")  # of the epochs
 
 
 class _Over(Exception):
@@ -53,6 +59,7 @@ class Turns:
         self._steps_per_epoch = steps_per_epoch
         self._asked = 0
         self._since = 0.0
+        self._resting = False
         self.seconds: list[list[tuple[float, float]]] = [[] for _ in range(EPOCHS)]  # of windows: ours, bare
         self._bare()  # once uncounted
 
@@ -68,11 +75,72 @@ class Turns:
             self._since = time.perf_counter()
         return False
 
+    def epoch(self) -> int | None:
+        """Of the engine's step; None before the first, and while the reference takes its turn."""
+        return None if self._resting or not self._asked else (self._asked - 1) // self._steps_per_epoch
+
     def _bare(self) -> float:
+        self._resting = True
         begun = time.perf_counter()
         for number, batch in enumerate(self._batches):
             self._learner.step(batch, number)
+        self._resting = False
         return time.perf_counter() - begun
+
+
+class Parts:
+    """How long the engine's parts take in each step, while its epochs run by turns with the reference."""
+
+    _WATCHED = (
+        (TrainingSet, "__getitems__", "loading, augmenting"),
+        (Learner, "step", "the step"),
+        (WeightAverage, "update", "moving average"),
+    )
+
+    def __init__(self, epoch: Callable[[], int | None]) -> None:
+        """`epoch` is asked after each call: to which it belongs, or None if it is not the engine's."""
+        self._epoch = epoch
+        self._seconds: dict[tuple[int, str], list[float]] = defaultdict(list)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """All calls meanwhile."""
+        patches = [patch.object(kind, name, self._timed(kind, name)) for kind, name, _ in self._WATCHED]
+        for one in patches:
+            one.start()
+        try:
+            yield
+        finally:
+            for one in patches:
+                one.stop()
+
+    def _timed(self, kind: type, name: str) -> Callable[..., object]:
+        called = getattr(kind, name)
+        title = next(title for k, n, title in self._WATCHED if (k, n) == (kind, name))
+
+        def call(*arguments: object) -> object:
+            begun = time.perf_counter()
+            result = called(*arguments)
+            epoch = self._epoch()
+            if epoch is not None:
+                self._seconds[epoch, title].append(time.perf_counter() - begun)
+            return result
+
+        return call
+
+    def table(self, windows: list[list[tuple[float, float]]]) -> Table:
+        """Medians, beside that of the whole windows, ours and bare."""
+        table = Table("ms of a step, median", *CASES, title="where it goes")
+        titles = [title for _, _, title in self._WATCHED]
+        for title in titles:
+            table.add_row(title, *(_ms(self._seconds[epoch, title]) for epoch in range(EPOCHS)))
+        for title, side in (("the whole loop", 0), ("the bare step", 1)):
+            table.add_row(title, *(_ms([pair[side] / WINDOW for pair in pairs]) for pairs in windows))
+        return table
+
+
+def _ms(seconds: list[float]) -> str:
+    return f"{1e3 * statistics.median(seconds):.1f}"
 
 
 class TimedWriter(EventWriter):
@@ -95,21 +163,22 @@ class TimedWriter(EventWriter):
 def main() -> bool:
     wait_briefly()  # as `python -m detector train` does; for the process below, whose torch is not loaded yet
     with in_its_own_process(_measuring) as measured:
-        seconds, between = measured()
+        seconds, parts, between = measured()
+    console.print(parts)
     console.print(between)
     rows = [
         (what, [ours for ours, _ in pairs], [bare for _, bare in pairs])
-        for what, pairs in zip(("images decoded", "images from the cache"), seconds, strict=True)
+        for what, pairs in zip(CASES, seconds, strict=True)
     ]
     return report("training_loop", GOAL, rows, unit=f"ms for {WINDOW} steps")
 
 
-def _measuring() -> Callable[[], tuple[list[list[tuple[float, float]]], Table]]:
+def _measuring() -> Callable[[], tuple[list[list[tuple[float, float]]], Table, Table]]:
     return _measured
 
 
-def _measured() -> tuple[list[list[tuple[float, float]]], Table]:
-    """Seconds of the windows of either epoch, ours and bare, and what comes between epochs."""
+def _measured() -> tuple[list[list[tuple[float, float]]], Table, Table]:
+    """Seconds of the windows of either epoch, ours and bare; where they go, and what comes between epochs."""
     keep_freed_memory()
     config = TrainConfig(architecture=SSDLite320(), epochs=EPOCHS + 1, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
@@ -118,17 +187,23 @@ def _measured() -> tuple[list[list[tuple[float, float]]], Table]:
         _dataset(data)
         learner, batches, steps_per_epoch = _bare_side(config, data)
         turns = Turns(learner, batches, steps_per_epoch)
+        parts = Parts(turns.epoch)
         writer = TimedWriter(run)
         try:
-            # Within an evaluation the engine asks, too.
-            train(
-                config, data, run, writer=writer, interrupted=lambda: writer.phase == "training" and turns()
-            )
+            with parts.watched():
+                # Within an evaluation the engine asks, too.
+                train(
+                    config,
+                    data,
+                    run,
+                    writer=writer,
+                    interrupted=lambda: writer.phase == "training" and turns(),
+                )
         except _Over:
             pass
         finally:
             writer.close()
-    return turns.seconds, _between_epochs(writer.moments, steps_per_epoch, turns)
+    return turns.seconds, parts.table(turns.seconds), _between_epochs(writer.moments, steps_per_epoch, turns)
 
 
 def _dataset(data: Path) -> None:
