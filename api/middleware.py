@@ -12,7 +12,7 @@ from ulid import ULID
 from api import access, errors, instruments, logs, polling
 from api.access import Caller, KeyInvalid, KeyMissing
 from api.errors import Refusal
-from api.origin import require_own
+from api.origin import require_local_name, require_own
 from api.pages import session
 from api.services import Services
 from store import context, keys
@@ -106,6 +106,8 @@ async def _caller(services: Services, scope: Scope) -> Caller:
             scope["state"].pop(polling.POLLED, None)  # it came with a key that is not this cookie's
         if services.keys_required:
             raise KeyMissing
+        if not services.settings.allow_unauthenticated:
+            require_local_name(scope)
         require_own(scope, told=False)
         return access.OWNER
     scheme, _, text = shown.partition(" ")

@@ -12,7 +12,7 @@ from api import access
 from api.access import KeyInvalid, KeyMissing, ScopeMissing
 from api.errors import MEDIA_TYPE, Invalid, phrase, status_of
 from api.idempotency import REPLAYED
-from api.origin import CHANGES, CrossSite
+from api.origin import CHANGES, CrossSite, HostUnknown
 from api.rates import RateLimited
 from api.schemas import comparisons, datasets, evaluations, jobs, models, searches, uploads
 from api.schemas.common import Problem, Shape
@@ -208,7 +208,7 @@ def _finish(method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> 
     everywhere: list[type[Exception]] = [Invalid, InternalError, Unavailable, BlobsUnavailable]
     if operation["operationId"] in access.SCOPES:
         operation["security"] = [{"key": [access.SCOPES[operation["operationId"]].value]}]
-        everywhere += [KeyMissing, KeyInvalid, ScopeMissing, RateLimited]
+        everywhere += [KeyMissing, KeyInvalid, ScopeMissing, HostUnknown, RateLimited]
         if method in CHANGES:
             everywhere.append(CrossSite)
     else:

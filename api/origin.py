@@ -1,8 +1,14 @@
-"""Whether a request that changes something was made by a page of somebody else's.
+"""Whether a request was made by a page of somebody else's.
 
 Browsers send cookies, and reach this machine's own loopback, on behalf of any page that is open in them. What
-they say of the page that asks (Fetch Metadata, Origin) no page can forge.
+they say of the page that asks (Fetch Metadata, Origin) no page can forge. But a page may have its own name
+point at this machine once it is open (DNS rebinding): to the browser this service is then that page's own
+site. The name that it asks for (Host) gives it away.
 """
+
+import ipaddress
+import re
+from functools import lru_cache
 
 from starlette.types import Scope
 
@@ -17,6 +23,43 @@ class CrossSite(Refusal):
 
     status = 403
     code = "cross_site"
+
+
+class HostUnknown(Refusal):
+    """Without keys this service answers to `localhost` and to addresses, not to a name that anybody may have
+    chosen: ask for it so, or set HARMONICDET_ALLOW_UNAUTHENTICATED=1 where something else guards the door."""
+
+    status = 403
+    code = "host_unknown"
+
+
+_HOST = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<name>[^:[]*))(?::[0-9]*)?")
+
+
+def require_local_name(scope: Scope) -> None:
+    """Raise `HostUnknown` when the service is asked for under a name that others may have chosen."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    if not is_local_name(host):
+        raise HostUnknown
+
+
+@lru_cache(maxsize=64)
+def is_local_name(host: bytes) -> bool:
+    """Whether a Host header is `localhost`, or an address, which no page can give another meaning.
+
+    Browsers always send one; who sends none is a program.
+    """
+    found = _HOST.fullmatch(host.decode("latin-1").lower())
+    if found is None:
+        return False
+    name = found["name"]
+    if name is not None and (name in ("", "localhost") or name.endswith(".localhost")):  # RFC 6761, 6.3
+        return True
+    try:
+        ipaddress.ip_address(name if name is not None else found["v6"])
+    except ValueError:
+        return False
+    return True
 
 
 def require_own(scope: Scope, *, told: bool) -> None:

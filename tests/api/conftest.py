@@ -73,7 +73,7 @@ def app(settings: Settings) -> FastAPI:
 
 @pytest.fixture
 def in_process(app: FastAPI) -> Iterator[TestClient]:
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client
 
 

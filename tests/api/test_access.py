@@ -242,7 +242,7 @@ def test_a_refused_caller_costs_no_body(client: TestClient, owner: dict[str, str
 
 def test_a_key_that_asks_too_often_waits(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"rate_limit": "3/hour"}))
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         services: Services = app.state.services
         mine, others = key(services), key(services)
         left = []
@@ -260,7 +260,7 @@ def test_a_key_that_asks_too_often_waits(settings: Settings) -> None:
 
 def test_a_key_is_checked_even_where_none_is_needed(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"require_keys": None}))
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         assert client.get("/v1/me").json()["key_id"] is None
         assert client.get("/v1/me", headers={"Authorization": "Bearer hd_x_y"}).status_code == 401
         theirs = key(app.state.services, Scope.READ, project="another team")

@@ -70,7 +70,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 @contextmanager
 def service(settings: Settings) -> Iterator[tuple[TestClient, Services]]:
     application = create_app(settings)
-    with TestClient(application, raise_server_exceptions=False) as client:
+    with TestClient(application, base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client, application.state.services
 
 

@@ -9,7 +9,7 @@ from tests.api.declared import Watch
 def test_an_answer_that_the_description_lacks_is_seen(app: FastAPI, watch: Watch) -> None:
     operation = app.openapi()["paths"]["/v1/jobs/{job_id}"]["get"]
     del operation["responses"]["404"]["content"]["application/problem+json"]["examples"]["job_not_found"]
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         client.get("/v1/jobs/job_01jz4m9a6hcy0p3t1w5x7z9b2d")
         client.get("/v1/nothing")
     assert watch.undeclared == ["get_job: 404 job_not_found"]

@@ -146,6 +146,6 @@ def test_an_open_stream_does_not_hold_up_the_end_of_the_server(app: FastAPI) -> 
     with ExitStack() as connections, serve(app) as server:
         path = f"/v1/jobs/{a_job(server)}/events"
         connection = connections.enter_context(server.connect())
-        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
         connection.sendall(request.encode())
         assert connection.recv(10)

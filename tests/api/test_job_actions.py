@@ -176,7 +176,7 @@ def full(settings: Settings) -> FastAPI:
 def test_on_a_full_disk_no_job_is_made_and_the_rest_still_works(
     client: TestClient, ready: dict[str, Any], job: dict[str, Any], full: FastAPI
 ) -> None:
-    with TestClient(full) as without_room:
+    with TestClient(full, base_url="http://localhost") as without_room:
         answer = without_room.post("/v1/jobs", json={"kind": "train", "dataset_id": ready["id"]})
         problem(answer, 507, "storage_full")
         assert len(without_room.get("/v1/jobs?kind=train").json()["data"]) == 1

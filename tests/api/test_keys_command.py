@@ -34,7 +34,7 @@ def test_a_key_made_by_the_operator_opens_the_door(tmp_path: Path) -> None:
     assert text.startswith("hd_")
     assert "\n" not in text, "a script can take the output as it is"
     settings = Settings(data=tmp_path, require_keys=True, min_free_bytes=0)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         headers = {"Authorization": f"Bearer {text}"}
         assert client.get("/v1/me", headers=headers).json()["scopes"] == ["read"]
         key_id = said.split()[0]
@@ -51,14 +51,14 @@ def test_the_secrets_of_a_container_count_beside_its_data(
     monkeypatch.setenv("HARMONICDET_SECRETS_DIR", str(tmp_path))
     text = run("create", "ci", "--scope", "read", data=tmp_path / "data")[1].strip()
     settings = read(Settings, data=tmp_path / "data", require_keys=True, min_free_bytes=0)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         assert client.get("/v1/me", headers={"Authorization": f"Bearer {text}"}).status_code == 200
 
 
 def test_a_project_is_made_with_its_first_key(tmp_path: Path) -> None:
     text = run("create", "team", "--project", "cells", data=tmp_path)[1].strip()
     settings = Settings(data=tmp_path, require_keys=True, min_free_bytes=0)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         me = client.get("/v1/me", headers={"Authorization": f"Bearer {text}"}).json()
     assert me["project"]["name"] == "cells"
     assert me["scopes"] == ["predict", "read", "train"]

@@ -140,7 +140,7 @@ def test_a_database_that_is_away_is_told_and_the_rest_as_well(
 
 def test_only_the_operator_of_the_service_sees_its_numbers(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"require_keys": True}))
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         services: Services = app.state.services
 
         def status(*scopes: Scope, project: str = "default") -> int:
@@ -158,7 +158,7 @@ def test_only_the_operator_of_the_service_sees_its_numbers(settings: Settings) -
 def test_a_port_of_its_own_needs_no_key(settings: Settings) -> None:
     port = free_port()
     app = create_app(settings.model_copy(update={"require_keys": True, "metrics_port": port}))
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         assert client.get("/metrics").status_code == 401
         answer = httpx.get(f"http://127.0.0.1:{port}/metrics")
         assert answer.status_code == 200

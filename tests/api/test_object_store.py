@@ -46,7 +46,7 @@ def settings(
 def streaming(settings: Settings) -> Iterator[TestClient]:
     """The same service, not handing downloads over."""
     app = create_app(settings.model_copy(update={"presigned_downloads": False}))
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client
 
 

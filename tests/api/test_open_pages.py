@@ -64,7 +64,8 @@ def a_page(server: Served, job_id: str) -> socket:
     """The stream that an open job page holds."""
     connection = server.connect()
     connection.settimeout(30)
-    asked = f"GET /v1/jobs/{job_id}/events?after=0 HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+    path = f"/v1/jobs/{job_id}/events?after=0"
+    asked = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
     connection.sendall(asked.encode())
     return connection
 

@@ -28,7 +28,9 @@ def production(services: Services, model: str) -> str:
 
 def started(settings: Settings, wanted: str) -> TestClient:
     return TestClient(
-        create_app(settings.model_copy(update={"preload_models": wanted})), raise_server_exceptions=False
+        create_app(settings.model_copy(update={"preload_models": wanted})),
+        base_url="http://localhost",
+        raise_server_exceptions=False,
     )
 
 

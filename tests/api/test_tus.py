@@ -229,7 +229,9 @@ def test_a_part_that_grows_too_large_changes_nothing(client: TestClient) -> None
 
 
 def test_a_project_has_so_many_unfinished_uploads(settings: Settings) -> None:
-    with TestClient(create_app(settings.model_copy(update={"uploads_limit": 2}))) as client:
+    with TestClient(
+        create_app(settings.model_copy(update={"uploads_limit": 2})), base_url="http://localhost"
+    ) as client:
         data = archive()
         first = begin(client, len(data))
         begin(client, 10)
@@ -267,7 +269,9 @@ def test_a_file_that_nobody_knows_is_collected_in_time(services: Services, setti
 
 
 def test_without_room_no_upload_is_begun(settings: Settings) -> None:
-    with TestClient(create_app(settings.model_copy(update={"min_free_bytes": 1 << 60}))) as client:
+    with TestClient(
+        create_app(settings.model_copy(update={"min_free_bytes": 1 << 60})), base_url="http://localhost"
+    ) as client:
         answer = client.post("/v1/uploads", headers=TUS | {"Upload-Length": "5"})
         problem(answer, 507, "storage_full")
 
@@ -294,7 +298,7 @@ def half(server: Served, path: str, data: bytes, announced: int, **headers: str)
     more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     connection.sendall(
         (
-            f"PATCH {path} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n"
+            f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n"
             f"Content-Type: application/offset+octet-stream\r\nContent-Length: {announced}\r\n{more}\r\n"
         ).encode()
         + data

@@ -43,7 +43,7 @@ def test_an_upload_that_announces_too_much_is_refused_before_it_is_sent(
 ) -> None:
     with server.connect() as connection:
         connection.sendall(
-            b"POST /v1/datasets HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\n"
+            b"POST /v1/datasets HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/zip\r\n"
             b"Content-Length: 9999999999\r\nExpect: 100-continue\r\n\r\n"
         )
         answer = connection.recv(65_536)
@@ -57,7 +57,7 @@ def test_an_upload_that_grows_too_large_is_refused_and_nothing_stays(
 ) -> None:
     with server.connect() as connection:
         connection.sendall(
-            b"POST /v1/datasets HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\n"
+            b"POST /v1/datasets HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/zip\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"
         )
         for chunk in chunks(3_050_000, 50_000):
@@ -74,8 +74,8 @@ def test_an_upload_that_breaks_leaves_nothing(server: Served, settings: Settings
     part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n'
     with server.connect() as connection:
         connection.sendall(
-            b"POST /v1/datasets HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 2500000\r\n\r\n"
-            % content_type.encode()
+            b"POST /v1/datasets HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n"
+            b"Content-Length: 2500000\r\n\r\n" % content_type.encode()
         )
         connection.sendall(part + b"z" * 1_500_000)
         staged = _wait_for(lambda: stored_files(settings))

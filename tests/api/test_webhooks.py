@@ -133,13 +133,13 @@ def test_a_message_is_sent_again_under_its_id_until_it_is_taken_and_not_once_mor
 def test_a_message_survives_the_restart_of_the_service_and_is_not_doubled(
     settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         made(client, receiver.url)
         upload(client)
     assert receiver.got == []
     monkeypatch.undo()
     for _ in range(2):  # two processes over the same rows
-        with TestClient(create_app(settings)) as client:
+        with TestClient(create_app(settings), base_url="http://localhost") as client:
             services: Services = client.app.state.services  # type: ignore[attr-defined]
             other = Postman(services.database, allow_private=True)
             while other.deliver_due():
@@ -225,7 +225,7 @@ def test_a_secret_is_shown_once(client: TestClient) -> None:
 )
 def test_an_address_that_is_not_public_is_refused(settings: Settings, url: str) -> None:
     app: FastAPI = create_app(settings.model_copy(update={"webhooks_allow_private": False}))
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         answer = client.post("/v1/webhooks", json={"url": url, "events": EVENTS})
         problem(answer, 422, "webhook_target_refused")
         assert client.get("/v1/webhooks").json()["data"] == []

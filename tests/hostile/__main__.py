@@ -152,7 +152,7 @@ def _door_fault(case: RequestCase, api: SeededApi) -> str | None:
     """
     lines = [
         f"{case.method} {case.path} HTTP/1.1",
-        "Host: x",
+        "Host: localhost",
         *(f"{name}: {value}" for name, value in case.headers.items()),
     ]
     with socket.create_connection(("127.0.0.1", api.port), timeout=SECONDS) as connection:

@@ -41,7 +41,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     settings = Settings(data=data)
     migrate(settings.database_url)
     app = create_app(settings)
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         client.get("/healthz")
         told = {**_told(app.state.registry), **_told(_of_a_worker(data))}
     return {name: kind for name, kind in told.items() if name.startswith("harmonicdet_")}

@@ -94,7 +94,7 @@ def test_a_key_that_is_none_does_not_sign_in(client: TestClient, services: Servi
         {"Origin": "null"},
         {"Origin": "null", "Host": ""},
         {"Origin": "http://[::1"},
-        {"Sec-Fetch-Site": "cross-site", "Origin": "http://testserver"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
     ],
 )
 def test_another_site_cannot_use_the_cookie_nor_sign_in_or_out(
@@ -116,7 +116,7 @@ def test_the_origin_of_the_page_itself_is_enough_where_the_browser_tells_no_more
     client: TestClient, services: Services
 ) -> None:
     signed_in(client, made(services))
-    own = {"Origin": "http://testserver"}
+    own = {"Origin": "http://localhost"}
     assert client.post("/v1/keys", json={"name": "n", "scopes": ["read"]}, headers=own).status_code == 201
 
 
@@ -187,7 +187,9 @@ def test_a_person_signs_in_sees_the_project_and_signs_out(chromium: Browser, ser
 def test_where_no_key_is_needed_another_site_still_changes_nothing(settings: Settings) -> None:
     from api.app import create_app
 
-    with TestClient(create_app(settings.model_copy(update={"require_keys": False}))) as client:
+    with TestClient(
+        create_app(settings.model_copy(update={"require_keys": False})), base_url="http://localhost"
+    ) as client:
         body = {"name": "n", "scopes": ["read"]}
         elsewhere = {"Sec-Fetch-Site": "cross-site"}
         problem(client.post("/v1/keys", json=body, headers=elsewhere), 403, "cross_site")

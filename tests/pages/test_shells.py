@@ -87,7 +87,7 @@ def test_the_chart_script_is_that_of_the_installed_package(client: TestClient) -
 
 def test_whoever_has_no_key_may_have_the_pages_and_nothing_more(settings: Settings) -> None:
     app = create_app(settings.model_copy(update={"require_keys": True}))
-    with TestClient(app) as stranger:
+    with TestClient(app, base_url="http://localhost") as stranger:
         assert all(stranger.get(path).status_code == 200 for path in PATHS)
         for path in ("/v1", "/v1/datasets", "/metrics", "/datasets/x/y", "/static/x/y/z", "/train/x"):
             assert stranger.get(path).status_code == 401, path
