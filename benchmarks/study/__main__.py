@@ -142,7 +142,22 @@ def _cells(out: Path) -> list[Path]:
 
 
 def _compare(cell: Path) -> bool:
-    """Compares all arms and seeds that are there; whether there was anything."""
+    """Compares all that is there; whether there was anything.
+
+    Only seeds that all arms of a comparison have are counted. So that an arm with fewer of them costs the
+    others none, those that have all of the baseline's are compared by themselves, and then all of them.
+    """
+    arms = _arms(cell)
+    wanted = _seeds(arms[0]) if arms and arms[0]["name"] == "baseline" else set()
+    whole = [arm for arm in arms if _seeds(arm) >= wanted]
+    shutil.rmtree(cell / records.OF_ALL, ignore_errors=True)
+    if len(whole) in (1, len(arms)):
+        return _compared(cell, records.COMPARISON, arms)
+    return _compared(cell, records.COMPARISON, whole) and _compared(cell, records.OF_ALL, arms)
+
+
+def _arms(cell: Path) -> list[dict[str, Any]]:
+    """Those that have been trained, as a comparison is told of them."""
     arms = []
     for arm in ARMS:
         runs = []
@@ -154,14 +169,23 @@ def _compare(cell: Path) -> bool:
                 runs.append({"seed": int(run.name), "failed": code})
         if runs:
             arms.append({"name": arm.name, "config": {"loss": arm.loss}, "runs": runs})
+    return arms
+
+
+def _seeds(arm: dict[str, Any]) -> set[int]:
+    return {run["seed"] for run in arm["runs"]}
+
+
+def _compared(cell: Path, name: str, arms: list[dict[str, Any]]) -> bool:
+    """Leaves the comparison in the cell's folder of this name; whether there was anything to compare."""
     specification = {"name": f"{cell.parent.name}, {cell.name}", "dataset": cell.parent.name}
-    write_json(cell / "comparison.json", specification | {"baseline": "baseline", "arms": arms})
-    run = cell / "comparison"
+    asked, run = cell / f"{name}.json", cell / name
+    write_json(asked, specification | {"baseline": "baseline", "arms": arms})
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
     writer = EventWriter(run)
     try:
-        write_run(cell / "comparison.json", run, writer)
+        write_run(asked, run, writer)
     except ComparisonInvalid as error:
         console.print(f"{cell}: {error.message}")
         return False

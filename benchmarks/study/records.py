@@ -12,6 +12,8 @@ from typing import Any
 from benchmarks.study.plan import Cell
 from detector.files import write_text
 
+COMPARISON = "comparison"  # of the arms that have all seeds, in a cell's folder
+OF_ALL = "comparison-of-all"  # of all arms, by the seeds that all have, where some have fewer
 _LEFT_OUT = ("figures", "noise")
 _LEFT_OUT_OF_ARMS = ("per_slice",)
 
@@ -27,17 +29,12 @@ class Record:
     """Of each training, by arm and seed, all attempts added up."""
     result: dict[str, Any]
     """Its comparison, without figures and slices."""
+    of_all: dict[str, Any] | None = None
+    """Where some arms have fewer seeds: the like of all arms, by the seeds that all have."""
 
 
 def write(folder: Path, records: Path) -> None:
     """Keeps what was compared in a cell's folder."""
-    result = json.loads((folder / "comparison/artifacts/comparison.json").read_text())
-    kept = {name: value for name, value in result.items() if name not in _LEFT_OUT}
-    for part in ("arms", "differences"):
-        kept[part] = [
-            {name: value for name, value in one.items() if name not in _LEFT_OUT_OF_ARMS}
-            for one in kept[part]
-        ]
     runs = sorted(folder.glob("*/*/config.json"))
     config = json.loads(runs[0].read_text())
     cell = Cell.of(folder)
@@ -46,9 +43,22 @@ def write(folder: Path, records: Path) -> None:
         cell=cell,
         config={name: value for name, value in config.items() if name not in ("loss", "seed")},
         cpu_seconds=_costs(folder),
-        result=kept,
+        result=_kept(folder / COMPARISON),
+        of_all=_kept(folder / OF_ALL) if (folder / OF_ALL).exists() else None,
     )
     write_text(records / cell.file, json.dumps(asdict(record), indent=1, allow_nan=False) + "\n")
+
+
+def _kept(comparison: Path) -> dict[str, Any]:
+    """What is kept of a comparison."""
+    result = json.loads((comparison / "artifacts/comparison.json").read_text())
+    kept = {name: value for name, value in result.items() if name not in _LEFT_OUT}
+    for part in ("arms", "differences"):
+        kept[part] = [
+            {name: value for name, value in one.items() if name not in _LEFT_OUT_OF_ARMS}
+            for one in kept[part]
+        ]
+    return kept
 
 
 def read(records: Path) -> list[Record]:

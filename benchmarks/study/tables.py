@@ -31,7 +31,7 @@ def text(folder: Path) -> str:
     found = records.read(folder)
     cells = [one for one in found if one.cell.rate is None]
     parts = [_beside_the_paper(cells), _ablation(cells), _rates(found), _trained(cells)]
-    parts += [_cell(one) for one in cells]
+    parts += [part for one in cells for part in _cell(one)]
     parts.append(_costs(found))
     return "\n".join(part for part in parts if part)
 
@@ -74,23 +74,28 @@ def _beside_the_paper(cells: Sequence[Record]) -> str:
 
 def _ablation(cells: Sequence[Record]) -> str:
     """The paper's rows, with what each gains over the baseline there and here."""
-    ours = [one for one in cells if any(_difference(one.result, name) for name in ("factors", "plain-iou"))]
+    compared = [(_title(one.cell), one.of_all or one.result) for one in cells]
+    ours = [
+        (f"{title}, seeds {_seeds(result)}", result)
+        for title, result in compared
+        if any(_difference(result, name) for name in ("factors", "plain-iou"))
+    ]
     rows = []
     base = next(arm.paper for arm in ARMS if arm.name == "baseline") or 0.0
     for arm in ARMS:
-        if not any(_arm_or_none(one.result, arm.name) for one in ours):
+        if not any(_arm_or_none(result, arm.name) for _, result in ours):
             continue
         row = [arm.title]
         row.append(MISSING if arm.paper is None else f"{arm.paper} ({arm.paper - base:+.1f})")
-        for one in ours:
-            own, found = _arm_or_none(one.result, arm.name), _difference(one.result, arm.name)
+        for _, result in ours:
+            own, found = _arm_or_none(result, arm.name), _difference(result, arm.name)
             told = MISSING if own is None else points(own["mean"]["AP"])
             if found is not None:
                 metric = found["metrics"]["AP"]
                 told += f" ({signed(metric['mean'])}, {interval_of(metric['interval'])})"
             row.append(told)
         rows.append(row)
-    head = ["loss", "the paper: Faster R-CNN R50-FPN", *(_title(one.cell) for one in ours)]
+    head = ["loss", "the paper: Faster R-CNN R50-FPN", *(title for title, _ in ours)]
     return _part("The ablation", "AP, and its difference from the baseline.", head, rows)
 
 
@@ -155,13 +160,21 @@ def _trained(cells: Sequence[Record]) -> str:
     return _part("What was trained", words, [*head, "images measured on", "objects there"], rows)
 
 
-def _cell(record: Record) -> str:
-    """Everything of one dataset and family."""
-    result, rows = record.result, []
+def _cell(record: Record) -> list[str]:
+    """Everything of one dataset and family; where some arms have fewer seeds, twice."""
+    parts = [_compared(_title(record.cell), record.result, record.cpu_seconds)]
+    if record.of_all is not None:
+        parts.append(_compared(f"{_title(record.cell)}: all arms", record.of_all, record.cpu_seconds))
+    return parts
+
+
+def _compared(title: str, result: Mapping[str, Any], cpu: Mapping[str, Mapping[str, float]]) -> str:
+    """Every arm of a comparison."""
+    rows = []
     for arm in result["arms"]:
         found = _difference(result, arm["name"])
         mean, sd, diagnostics = arm["mean"], arm["sd"], arm["consistency"]
-        known = record.cpu_seconds.get(arm["name"], {}).values()
+        known = cpu.get(arm["name"], {}).values()
         rows.append(
             [
                 _TITLES.get(arm["name"], arm["name"]),
@@ -177,9 +190,9 @@ def _cell(record: Record) -> str:
             ]
         )
     head = ["loss", "AP", "AP50", "AP75", "Spearman", "difference", "over seeds", "over images", "over both"]
-    words = f"{result['images']} images, seeds {', '.join(map(str, result['seeds'])) or 'none'}."
+    words = f"{result['images']} images, seeds {_seeds(result)}."
     words += " " + " ".join(result["warnings"])
-    return _part(_title(record.cell), words.strip(), [*head, "verdict", "CPU minutes"], rows)
+    return _part(title, words.strip(), [*head, "verdict", "CPU minutes"], rows)
 
 
 def _costs(found: Sequence[Record]) -> str:
@@ -206,6 +219,10 @@ def _part(title: str, words: str, head: Sequence[str], rows: Sequence[Sequence[s
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+def _seeds(result: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, result["seeds"])) or "none"
 
 
 def _title(cell: Cell) -> str:

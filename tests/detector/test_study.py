@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -131,6 +132,30 @@ def test_learning_rates_are_compared_by_the_seeds_that_all_have(fake: Path) -> N
     assert [row[3].split(",")[0] for row in rows] == [f"{mean:.2f}"] * 3  # the stand-in learns alike at all
     # A rate alone has no place among what decides.
     assert page.count("| drawn, SSDlite") == 1 + 3 + 1  # beside the paper, rates, what was trained
+
+
+def test_an_arm_with_fewer_seeds_costs_the_others_none(fake: Path) -> None:
+    kept = fake.parent / "records"
+    assert study(fake) == 0
+    for seed in (1, 2):
+        shutil.copytree(fake / f"harmonic-{seed}", fake / f"factors-{seed}")
+    assert study(fake, "--arms", "baseline,factors,harmonic", "--seeds", "2", "--records", str(kept)) == 0
+    (record,) = records.read(kept)
+    assert record.result["seeds"] == [1, 2, 3]
+    assert [arm["name"] for arm in record.result["arms"]] == ["baseline", "harmonic"]
+    assert record.of_all is not None
+    assert record.of_all["seeds"] == [1, 2]
+    assert [arm["name"] for arm in record.of_all["arms"]] == ["baseline", "factors", "harmonic"]
+    page = (fake.parent / "study.md").read_text()
+    assert "| drawn, SSDlite, MobileNetV3, from random weights, seeds 1, 2 |" in page
+    assert "### drawn, SSDlite, MobileNetV3, from random weights: all arms" in page
+    assert " | 3 | " in page.partition("### Beside the paper")[2].partition("###")[0]
+    # When it has the third, too, there is one comparison again.
+    shutil.copytree(fake / "harmonic-3", fake / "factors-3")
+    assert study(fake, "--arms", "baseline,factors,harmonic", "--records", str(kept)) == 0
+    (record,) = records.read(kept)
+    assert record.of_all is None
+    assert (record.result["seeds"], len(record.result["arms"])) == ([1, 2, 3], 3)
 
 
 def test_what_is_set_for_a_family_is_its_own(fake: Path) -> None:
