@@ -376,12 +376,22 @@ class AdamW(Frozen):
 
     kind: Literal["adamw"] = "adamw"
     lr: float = Field(1e-3, gt=0.0, le=1.0)
-    """Learning rate at its peak; left out, 0.0002 for RetinaNet."""
+    """Learning rate at its peak; left out, 0.0002 for RetinaNet, Faster and Mask R-CNN but for their v2."""
     weight_decay: float = Field(0.01, ge=0.0, le=1.0)
     """Decoupled weight decay (not on biases and norms)."""
 
 
-_USUAL: dict[str, SGD | AdamW] = {"retinanet_resnet50_fpn": AdamW(lr=2e-4)}
+# Heads without norm, which a short training with SGD hardly moves.
+_USUAL: dict[str, SGD | AdamW] = dict.fromkeys(
+    (
+        "retinanet_resnet50_fpn",
+        "fasterrcnn_mobilenet_v3_large_fpn",
+        "fasterrcnn_mobilenet_v3_large_320_fpn",
+        "fasterrcnn_resnet50_fpn",
+        "maskrcnn_resnet50_fpn",
+    ),
+    AdamW(lr=2e-4),
+)
 
 
 def usual_optimizer(architecture: str) -> SGD | AdamW:

@@ -2246,7 +2246,7 @@ class AdamW(TypedDict, total=False):
 
     kind: Literal["adamw"]
     lr: float
-    """Learning rate at its peak; left out, 0.0002 for RetinaNet."""
+    """Learning rate at its peak; left out, 0.0002 for RetinaNet, Faster and Mask R-CNN but for their v2."""
     weight_decay: float
     """Decoupled weight decay (not on biases and norms)."""
 

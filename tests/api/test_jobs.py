@@ -418,7 +418,9 @@ def test_an_architectures_schema_has_the_optimizer_that_it_is_trained_with(clien
         assert config.optimizer.kind == told["default"]
         usual[item["id"]] = (config.optimizer.kind, config.optimizer.lr)
     assert usual["ssdlite320_mobilenet_v3_large"] == ("sgd", 0.02)
-    assert usual["retinanet_resnet50_fpn"] == ("adamw", 0.0002)
+    assert usual["fasterrcnn_resnet50_fpn_v2"] == ("sgd", 0.02)
+    for name in ("retinanet_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_fpn", "maskrcnn_resnet50_fpn"):
+        assert usual[name] == ("adamw", 0.0002)
 
 
 def test_a_job_on_a_dataset_that_became_ready_waits_for_a_worker(

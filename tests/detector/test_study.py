@@ -164,7 +164,7 @@ def test_what_is_set_for_a_family_is_its_own(fake: Path) -> None:
         study(
             fake,
             *options,
-            *("--set", '{"optimizer": {"momentum": 0.8}}'),
+            *("--set", '{"optimizer": {"weight_decay": 0.002}}'),
             *("--set", 'ssdlite={"optimizer": {"lr": 0.03}}'),
             *("--set", 'faster_rcnn={"optimizer": {"weight_decay": 0.001}}'),
         )
@@ -176,9 +176,9 @@ def test_what_is_set_for_a_family_is_its_own(fake: Path) -> None:
         ]
         for family in ("ssdlite", "faster_rcnn")
     }
-    assert {name: (one["lr"], one["momentum"], one["weight_decay"]) for name, one in given.items()} == {
-        "ssdlite": (0.03, 0.8, 5e-4),
-        "faster_rcnn": (0.01, 0.8, 0.001),
+    assert {name: (one["kind"], one["lr"], one["weight_decay"]) for name, one in given.items()} == {
+        "ssdlite": ("sgd", 0.03, 0.002),
+        "faster_rcnn": ("adamw", 0.0002, 0.001),
     }
 
 

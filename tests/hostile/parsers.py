@@ -34,6 +34,7 @@ from api.errors import (
     RangeNotSatisfiable,
 )
 from api.inference.thresholds import thresholds
+from api.origin import is_local_name
 from api.receiving import Given
 from api.routes.jobs import _event_number
 from api.schemas.datasets import DatasetCreate
@@ -486,6 +487,7 @@ PARSERS = (
     ),
     Parser("Range", ("api/negotiation.py",), (b"bytes=0-99", b"bytes=-5", b"bytes=900-"), _range),
     Parser("metadata filter", ("api/dependencies.py",), (b"metadata[a]=b&metadata%5Bc%5D=%F0",), _metadata),
+    Parser("Host", ("api/origin.py",), (b"localhost:8000", b"[::1]:80", b"rebound.example"), is_local_name),
     Parser("Last-Event-ID", ("api/routes/jobs.py",), (b"12", b"\xb2"), _last_event),
     Parser(
         "classes and thresholds of a prediction",
