@@ -164,19 +164,19 @@ def test_what_is_set_for_a_family_is_its_own(fake: Path) -> None:
         study(
             fake,
             *options,
-            *("--set", '{"optimizer": {"weight_decay": 0.002}}'),
+            *("--set", '{"clip_grad_norm": 5.0, "optimizer": {"weight_decay": 0.002}}'),
             *("--set", 'ssdlite={"optimizer": {"lr": 0.03}}'),
             *("--set", 'faster_rcnn={"optimizer": {"weight_decay": 0.001}}'),
         )
         == 0
     )
     given = {
-        family: json.loads((fake.parent / f"out/drawn/{family}/harmonic/1/config.json").read_text())[
-            "optimizer"
-        ]
+        family: json.loads((fake.parent / f"out/drawn/{family}/harmonic/1/config.json").read_text())
         for family in ("ssdlite", "faster_rcnn")
     }
-    assert {name: (one["kind"], one["lr"], one["weight_decay"]) for name, one in given.items()} == {
+    assert {one["clip_grad_norm"] for one in given.values()} == {5.0}
+    found = {name: one["optimizer"] for name, one in given.items()}
+    assert {name: (one["kind"], one["lr"], one["weight_decay"]) for name, one in found.items()} == {
         "ssdlite": ("sgd", 0.03, 0.002),
         "faster_rcnn": ("adamw", 0.0002, 0.001),
     }
