@@ -74,7 +74,7 @@ FAMILIES = {
                 "architecture": {
                     "kind": "fasterrcnn_mobilenet_v3_large_fpn",
                     "backbone": "mobilenet_v2",
-                    # Its finest map has a cell for 32 pixels, and its cost is that of its proposals.
+                    # Its finest map has a cell for 32 pixels, and most of its cost is that of its proposals.
                     "image_size": 384,
                     "max_size": 640,
                 },
