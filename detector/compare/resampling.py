@@ -222,20 +222,20 @@ def _means(
     """Of one class and range (T, r), from its contenders: hits and matches (T, C), inside (C,), (C, r)."""
     means = np.zeros((len(hits), weights.shape[1]))
     safe = np.maximum(objects, 1.0)
+    changes = matched * (hits.view(np.int8) - inside.view(np.int8))
     for level in range(len(hits)):
-        at = np.flatnonzero(hits[level])
+        (at,) = hits[level].nonzero()
         if not len(at):
             continue
         found = weights[at]
         _running(np.add, found)
         of = seen[at]
-        changes = matched[level] * (hits[level].view(np.int8) - inside)
-        changed = np.flatnonzero(changes)
+        (changed,) = changes[level].nonzero()
         if len(changed):
             change = np.zeros((len(changed) + 1, weights.shape[1]))
-            np.multiply(weights[changed], changes[changed, None], out=change[1:])
+            np.multiply(weights[changed], changes[level, changed, None], out=change[1:])
             _running(np.add, change)
-            of += change[np.searchsorted(changed, at, side="right")]
+            of += change[changed.searchsorted(at, side="right")]
         of += np.spacing(1)
         precision = np.divide(found, of, out=of)
         _running(np.maximum, precision[::-1])
