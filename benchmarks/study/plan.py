@@ -29,11 +29,16 @@ ARMS = (
     Arm("detached", "whole, factors as constants", {"kind": "harmonic", "detach_factors": True}),
     Arm("sum", "whole, without the factors", {"kind": "harmonic", "harmonic_factors": False}),
     Arm("giou", "whole, with GIoU", {"kind": "harmonic", "iou_loss": "giou"}),
+    Arm(
+        "factors-detached",
+        "factors alone, as constants",
+        {"kind": "harmonic", "task_contrasting": False, "alpha": 0, "detach_factors": True},
+    ),
 )
 ARM_SETS = {
     "main": ("baseline", "harmonic"),
     "ablation": ("baseline", "factors", "task-contrasting", "plain-iou", "harmonic"),
-    "variants": ("baseline", "harmonic", "detached", "sum", "giou"),
+    "variants": ("baseline", "factors", "factors-detached", "harmonic", "detached", "sum", "giou"),
 }
 
 
