@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from api.schemas.plans import PlanWarning
 from api.starting_points import Start
-from detector.config import WITH_MASKS, ModelWeights, TrainConfig
+from detector.config import SSD300, WITH_MASKS, Architecture, ModelWeights, SSDLite320, TrainConfig
 from detector.data.catalogue import Catalogue
 from detector.data.columns import CROWD, MASKED
 from detector.footprint import footprint
@@ -24,6 +24,7 @@ FEW_BOXES = 10  # of a class, to learn from
 FEW_IMAGES = 20  # to measure on
 MANY_LEFT_OUT = 0.25  # of an epoch's images, for they make no whole batch
 MANY_NEGATIVES = 0.1  # of the images to learn from
+MATCHED = 0.5  # IoU with an object from which an anchor learns it, of all detectors that have anchors
 _NAMED = 5
 _ARCHITECTURE = "/config/architecture"
 
@@ -197,12 +198,15 @@ def _of_small_boxes(
     found: Catalogue, objects: NDArray[np.bool_], config: TrainConfig
 ) -> Iterator[PlanWarning]:
     architecture = config.architecture
-    stride = footprint(architecture, len(found.categories)).finest_stride
+    seen = footprint(architecture, len(found.categories))
+    stride = seen.finest_stride
     shown = (found.boxes[objects, 2:] - found.boxes[objects, :2]) * _scales(found, config)[
         found.image_of[objects]
     ]
     small, count = int((shown.max(axis=1) < stride).sum()), len(shown)
     if 2 * small <= count:
+        if seen.smallest_anchor is not None:
+            yield from _of_anchors(found, found.classes[objects], shown, seen.smallest_anchor, architecture)
         return
     remedy = (
         "Raise image_size, cut the images into tiles,"
@@ -215,6 +219,43 @@ def _of_small_boxes(
         f"images are resized, and {architecture.kind} looks at one place for every {stride} pixels. {remedy} "
         "or choose an architecture with a finer map.",
         f"{_ARCHITECTURE}/image_size" if hasattr(architecture, "image_size") else _ARCHITECTURE,
+    )
+
+
+def _of_anchors(
+    found: Catalogue,
+    classes: NDArray[np.integer[Any]],
+    shown: NDArray[np.float64],
+    anchor: float,
+    architecture: Architecture,
+) -> Iterator[PlanWarning]:
+    """Classes whose boxes no anchor can overlap enough, even around them.
+
+    Args:
+        classes: (N,) of the boxes.
+        shown: (N, 2) their widths and heights in the resized images.
+        anchor: side of the smallest one.
+    """
+    small = shown.prod(axis=1) < MATCHED * anchor**2
+    all_boxes = np.bincount(classes, minlength=len(found.categories))
+    small_boxes = np.bincount(classes[small], minlength=len(found.categories))
+    mostly = [
+        f"{one.name} {few:,} of {count:,}"
+        for one, few, count in zip(found.categories, small_boxes, all_boxes, strict=True)
+        if 2 * few > count
+    ]
+    if not mostly:
+        return
+    # Of an SSD the anchors grow with the image, so that a larger one is no help.
+    grows = isinstance(architecture, SSDLite320 | SSD300)
+    remedy = "Cut the images into tiles" if grows else "Raise image_size, cut the images into tiles"
+    yield _warning(
+        "classes_smaller_than_anchors",
+        f"{_share(mostly, found.categories)} mostly boxes ({_named(mostly)}) of less than half the area of "
+        f"the smallest anchor of {architecture.kind}, {anchor:.0f} x {anchor:.0f} pixels of the resized "
+        f"image: no anchor has an IoU of {MATCHED} with them, so they are hardly learned. {remedy}, or "
+        "choose an architecture with smaller anchors, with points (fcos), or of two stages (fasterrcnn).",
+        _ARCHITECTURE if grows else f"{_ARCHITECTURE}/image_size",
     )
 
 

@@ -37,6 +37,9 @@ class Footprint:
     """Pixels of the resized image, along each side, for one place of the finest feature map."""
     most_detections: int
     """That are kept of an image."""
+    smallest_anchor: float | None
+    """Side of the square that is as large as the smallest anchor, in pixels of the resized image. None where
+    anchors are refined before they are told classes (two stages, RefineDet), or are points (FCOS)."""
 
     @property
     def weight_bytes(self) -> int:
@@ -82,7 +85,14 @@ def footprint(architecture: Architecture, num_classes: int) -> Footprint:
         buffer_bytes=body.buffer_bytes + head.buffer_bytes,
         finest_stride=head.finest_stride,
         most_detections=head.most_detections,
+        smallest_anchor=_smallest_anchor(architecture),
     )
+
+
+def _smallest_anchor(architecture: Architecture) -> float | None:
+    if isinstance(architecture, SSDLite320):
+        return 0.2 * architecture.image_size  # they grow with the image
+    return _SMALLEST_ANCHORS.get(architecture.kind)
 
 
 class _Body(NamedTuple):
@@ -131,6 +141,11 @@ _HEADS = {
     "fasterrcnn_resnet50_fpn_v2": _Head(4, 100, 18_759_956, 5_125, _FROM_4, 24_672),
     "maskrcnn_resnet50_fpn": _Head(4, 100, 19_479_061, 5_382, _FROM_4),
     "maskrcnn_resnet50_fpn_v2": _Head(4, 100, 21_383_957, 5_382, _FROM_4, 32_896),
+}
+_SMALLEST_ANCHORS = {
+    "ssd300_vgg16": 21.0,
+    "retinanet_resnet50_fpn": 32.0,
+    "retinanet_resnet50_fpn_v2": 32.0,
 }
 _SSDLITE = _Head(16, 300, 3_691_940, 16_740, buffer_bytes=161_136, has_body=False)
 _SSDLITE_REDUCED = _Head(16, 300, 2_192_660, 13_860, buffer_bytes=132_336, has_body=False)

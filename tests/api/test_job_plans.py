@@ -200,6 +200,30 @@ def test_boxes_are_measured_as_the_detector_sees_them(client: TestClient, upload
         assert "boxes_too_small" not in said(planned(client, dataset, architecture=architecture))
 
 
+def test_classes_that_no_anchor_fits_are_named(client: TestClient, uploaded: Uploaded) -> None:
+    """SSDlite's smallest anchor is a fifth of the image, here 25.6 pixels of 128: 18 x 18 are just below half
+    of its area, 19 x 18 just above. RetinaNet's is of 32 pixels, so half of it 512, at any size."""
+    shown: list[Box] = [("car", 8, 8, 19, 18), ("bus", 40, 40, 18, 18), ("bike", 60, 60, 7, 40)]
+    dataset = uploaded(coco({f"{split}/{k}.png": shown for split in ("train", "val") for k in range(2)}))
+    for size in (224, 320, 640):
+        found = planned(client, dataset, architecture=SSD | {"image_size": size})["warnings"]
+        [warning] = [one for one in found if one["code"] == "classes_smaller_than_anchors"]
+        assert warning["pointer"] == "/config/architecture"
+        assert warning["detail"].startswith(
+            "2 of 3 classes have mostly boxes (bus 2 of 2, bike 2 of 2) of less than half the area of the "
+            f"smallest anchor of {SSD['kind']}, {size / 5:.0f} x {size / 5:.0f} pixels of the resized image"
+        )
+        assert "image_size" not in warning["detail"]  # it would enlarge the anchors, too
+    retinanet = {"kind": "retinanet_resnet50_fpn", "max_size": 1333}
+    found = said(planned(client, dataset, architecture=retinanet | {"image_size": 160}))
+    assert found["classes_smaller_than_anchors"].startswith(
+        "2 of 3 classes have mostly boxes (bus 2 of 2, bike"
+    )
+    assert "Raise image_size" in found["classes_smaller_than_anchors"]
+    for other in (retinanet | {"image_size": 192}, "fcos_resnet50_fpn", "fasterrcnn_resnet50_fpn"):
+        assert "classes_smaller_than_anchors" not in said(planned(client, dataset, architecture=other))
+
+
 def test_masks_that_are_there_are_seen(client: TestClient, uploaded: Uploaded) -> None:
     polygon = [[8.0, 8.0, 68.0, 8.0, 68.0, 68.0]]
     members = coco({"train/a.png": ALL, "val/b.png": ALL}, segmentation=polygon)

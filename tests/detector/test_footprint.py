@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from torchvision.models.detection.image_list import ImageList
 
 from detector import checkpoint
 from detector.config import ARCHITECTURES, Architecture, HarmonicLoss, SSDLite320
@@ -59,6 +60,19 @@ def finest_stride(detector: Detector, side: int) -> float:
     return side / float(finest.shape[-1])
 
 
+def smallest_anchor(architecture: Architecture, side: int) -> float:
+    """The root of its area, before it is clipped to the image; its corners are whole pixels."""
+    network: Any = on_meta(architecture, 3).network
+    network.anchor_generator.clip = False
+    with torch.no_grad():
+        maps = network.backbone(torch.zeros(1, 3, side, side, device="meta"))
+    maps = [torch.zeros(one.shape) for one in maps.values()]
+    images = torch.zeros(1, 3, side, side)
+    [anchors] = network.anchor_generator(ImageList(images, [(side, side)]), maps)
+    sides = anchors[:, 2:] - anchors[:, :2]
+    return float(sides.prod(1).min().sqrt())
+
+
 @pytest.mark.parametrize("architecture", list(every_network()), ids=named)
 def test_a_footprint_is_the_networks_own(architecture: Architecture) -> None:
     told = footprint(architecture, 3)
@@ -75,6 +89,31 @@ def test_it_grows_with_the_classes_and_sees_as_the_network_does(kind: str) -> No
     # SSD300's finest map has 38 places where 37.5 would be whole.
     side = 300 if kind == "ssd300_vgg16" else 320
     assert told.finest_stride == pytest.approx(finest_stride(detector, side), rel=0.02)
+
+
+@pytest.mark.parametrize("side", [224, 320])
+@pytest.mark.parametrize("kind", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn"])
+def test_the_smallest_anchor_is_the_networks_own(kind: str, side: int) -> None:
+    fields = {"kind": kind, "image_size": side} | ({"max_size": side} if "retinanet" in kind else {})
+    architecture = ARCHITECTURES[kind].model_validate(fields)
+    assert footprint(architecture, 3).smallest_anchor == pytest.approx(
+        smallest_anchor(architecture, side), rel=0.01
+    )
+
+
+@pytest.mark.parametrize("kind", ["ssd300_vgg16", "retinanet_resnet50_fpn_v2"])
+def test_the_smallest_anchor_of_a_fixed_size_is_the_networks_own(kind: str) -> None:
+    architecture = ARCHITECTURES[kind]()
+    assert footprint(architecture, 3).smallest_anchor == pytest.approx(
+        smallest_anchor(architecture, 300), rel=0.01
+    )
+
+
+def test_where_anchors_are_refined_or_points_none_is_told() -> None:
+    told = {kind: footprint(one(), 3).smallest_anchor for kind, one in ARCHITECTURES.items()}
+    assert {kind for kind, anchor in told.items() if anchor is not None} == {
+        kind for kind in ARCHITECTURES if "ssd" in kind or "retinanet" in kind
+    }
 
 
 @pytest.mark.parametrize("kind", ["retinanet_resnet50_fpn", "ssdlite320_mobilenet_v3_large", "ssd300_vgg16"])
