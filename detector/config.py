@@ -336,11 +336,15 @@ class HarmonicLoss(Frozen):
     """Difference of score and IoU that the task-contrasting loss tolerates."""
     detach_factors: bool = False
     """Whether the harmonic factors are constants for the gradient."""
+    detach_iou: bool = False
+    """Whether the task-contrasting loss takes IoU as a constant for the gradient and moves scores only."""
 
     @model_validator(mode="after")
-    def _only_factors_are_detached(self) -> Self:
+    def _only_what_is_there_is_detached(self) -> Self:
         if self.detach_factors and not self.harmonic_factors:
             raise ValueError("detach_factors needs harmonic_factors")
+        if self.detach_iou and not self.task_contrasting:
+            raise ValueError("detach_iou needs task_contrasting")
         return self
 
 

@@ -34,6 +34,12 @@ ARMS = (
         "factors alone, as constants",
         {"kind": "harmonic", "task_contrasting": False, "alpha": 0, "detach_factors": True},
     ),
+    Arm(
+        "scores-contrasting",
+        "+ task-contrasting loss, for scores only",
+        {"kind": "harmonic", "alpha": 0, "detach_iou": True},
+    ),
+    Arm("scores-whole", "whole, task-contrasting for scores only", {"kind": "harmonic", "detach_iou": True}),
 )
 ARM_SETS = {
     "main": ("baseline", "harmonic"),
@@ -101,6 +107,22 @@ FAMILIES = {
                 },
                 "optimizer": {"kind": "adamw", "lr": 0.0002},
                 **_SHORT,
+            },
+            takes_backbone=True,
+            paper=("RetinaNet R50-FPN", 36.1, 37.6),
+        ),
+        Family(
+            "retinanet_long",
+            "RetinaNet, MobileNetV2-FPN, twice as long",
+            {
+                "architecture": {
+                    "kind": "retinanet_resnet50_fpn",
+                    "backbone": "mobilenet_v2",
+                    **_SMALL,
+                },
+                "optimizer": {"kind": "adamw", "lr": 0.0002},
+                **_SHORT,
+                "epochs": 12,
             },
             takes_backbone=True,
             paper=("RetinaNet R50-FPN", 36.1, 37.6),

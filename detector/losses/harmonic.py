@@ -97,8 +97,10 @@ class HarmonicTerms(NamedTuple):
 class HarmonicCriterion:
     """The whole loss of positive samples, with its options; what every detector family calls.
 
-    `harmonic_factors` off takes beta_r = beta_c = 0, so that H = CE + L. `iou_loss` is what `alpha` weights:
-    `hiou` is the paper's, `iou` its ablation, the others are those of arXiv 1902.09630 and 1911.08287.
+    `harmonic_factors` off takes beta_r = beta_c = 0, so that H = CE + L. With `detach_iou` the
+    task-contrasting loss moves scores only: where p is below IoU, as it is early in a training, its gradient
+    would otherwise also lower the IoU. `iou_loss` is what `alpha` weights: `hiou` is the paper's, `iou` its
+    ablation, the others are those of arXiv 1902.09630 and 1911.08287.
     """
 
     alpha: float = 1.5
@@ -106,6 +108,7 @@ class HarmonicCriterion:
     task_contrasting: bool = True
     margin: float = 0.2
     detach_factors: bool = False
+    detach_iou: bool = False
     harmonic_factors: bool = True
     iou_loss: IoULoss = "hiou"
 
@@ -126,7 +129,10 @@ class HarmonicCriterion:
         contrast = None
         if self.task_contrasting:
             contrast = task_contrasting_loss(
-                classification.probability, iou, classification.entropy, self.margin
+                classification.probability,
+                iou.detach() if self.detach_iou else iou,
+                classification.entropy,
+                self.margin,
             )
         return HarmonicTerms(*terms, contrast)
 

@@ -128,6 +128,7 @@ def _criterion(loss: Loss) -> HarmonicCriterion | None:
         task_contrasting=loss.task_contrasting,
         margin=loss.margin,
         detach_factors=loss.detach_factors,
+        detach_iou=loss.detach_iou,
         harmonic_factors=loss.harmonic_factors,
         iou_loss=loss.iou_loss,
     )

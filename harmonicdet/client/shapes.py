@@ -2221,6 +2221,8 @@ class HarmonicLoss(TypedDict, total=False):
     """Difference of score and IoU that the task-contrasting loss tolerates."""
     detach_factors: bool
     """Whether the harmonic factors are constants for the gradient."""
+    detach_iou: bool
+    """Whether the task-contrasting loss takes IoU as a constant for the gradient and moves scores only."""
 
 
 class BaselineLoss(TypedDict, total=False):

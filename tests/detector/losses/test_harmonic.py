@@ -281,6 +281,31 @@ def test_task_contrasting_measures_the_plain_iou_whatever_the_iou_loss() -> None
 # --- gradients, empty batches, half precision ---------------------------------------------------------------
 
 
+def test_a_detached_iou_changes_what_task_contrasting_moves_and_not_its_value() -> None:
+    def values_and_gradients(**options: Any) -> tuple[Tensor, Tensor, Tensor]:
+        samples = random_samples(8)
+        logits, predicted = samples["logits"].requires_grad_(), samples["boxes"].requires_grad_()
+        values = whole_loss(HarmonicCriterion(**options))(logits, samples["offsets"], predicted)
+        of_logits, of_predicted = torch.autograd.grad(values.sum(), [logits, predicted])
+        return values.detach(), of_logits, of_predicted
+
+    values, of_scores, of_boxes = values_and_gradients()
+    same_values, same_of_scores, of_boxes_detached = values_and_gradients(detach_iou=True)
+    _, _, of_boxes_without = values_and_gradients(task_contrasting=False)
+    assert values[2].count_nonzero(), "there is something to contrast"
+    assert same_values.equal(values)
+    assert same_of_scores.equal(of_scores)
+    assert of_boxes_detached.equal(of_boxes_without)
+    assert not of_boxes_detached.allclose(of_boxes)
+
+
+def test_where_the_score_is_below_the_iou_task_contrasting_lowers_the_iou() -> None:
+    probability, entropy = column(0.1), column(0.5)
+    iou = column(0.8, grad=True)
+    (gradient,) = torch.autograd.grad(task_contrasting_loss(probability, iou, entropy).sum(), [iou])
+    assert gradient.item() > 0  # descending lowers IoU
+
+
 def random_samples(count: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(4)
     corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 20

@@ -62,3 +62,8 @@ def test_each_row_adds_its_part(architecture: Architecture) -> None:
 def test_detached_factors_without_factors_are_refused_with_both_names() -> None:
     with pytest.raises(ValueError, match="detach_factors needs harmonic_factors"):
         HarmonicLoss(harmonic_factors=False, detach_factors=True)
+
+
+def test_a_detached_iou_without_task_contrasting_is_refused_with_both_names() -> None:
+    with pytest.raises(ValueError, match="detach_iou needs task_contrasting"):
+        HarmonicLoss(task_contrasting=False, detach_iou=True)

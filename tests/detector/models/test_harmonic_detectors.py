@@ -113,9 +113,10 @@ def test_options_of_the_config_reach_the_loss(architecture: Architecture) -> Non
     options: dict[str, Any] = {
         "alpha": 3.0,
         "gamma": 0.5,
-        "task_contrasting": False,
+        "task_contrasting": True,
         "margin": 0.1,
         "detach_factors": True,
+        "detach_iou": True,
         "harmonic_factors": True,
         "iou_loss": "giou",
     }
