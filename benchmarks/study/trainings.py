@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from pydantic import ValidationError
+
+from detector.config import TrainConfig
 from detector.events import EXIT_INTERRUPTED, ErrorEvent, EventReader
 from detector.files import write_json
 
@@ -41,10 +44,11 @@ class Training:
         if again and (self.run / "failed.json").exists():
             shutil.rmtree(self.run)
         written = self.run / "config.json"
-        if written.exists() and json.loads(written.read_text()) != self.config:
+        if not written.exists():
+            self.run.mkdir(parents=True, exist_ok=True)
+            write_json(written, self.config)
+        elif _with_new_options(json.loads(written.read_text())) != self.config:
             raise OtherConfig(f"{self.run} has a training of another config; take another folder (--out).")
-        self.run.mkdir(parents=True, exist_ok=True)
-        write_json(written, self.config)
 
     @property
     def state(self) -> State | None:
@@ -52,6 +56,14 @@ class Training:
         if (self.run / "result.json").exists():
             return "kept"
         return "failed" if (self.run / "failed.json").exists() else None
+
+
+def _with_new_options(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a training that may be older than some options: these are as they were without them."""
+    try:
+        return TrainConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config
 
 
 @dataclass

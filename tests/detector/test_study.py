@@ -199,6 +199,25 @@ def test_another_config_in_the_same_place_is_refused(fake: Path, capsys: pytest.
     assert len(ran(fake)) == 2
 
 
+def test_a_training_from_before_an_option_was_added_is_kept(fake: Path) -> None:
+    assert study(fake, "--seeds", "1") == 0
+    config = fake.parent / "out/drawn/ssdlite/harmonic/1/config.json"
+    older = json.loads(config.read_text())
+    del older["loss"]["detach_iou"]
+    config.write_text(json.dumps(older))
+    assert study(fake, "--seeds", "1") == 0
+    assert len(ran(fake)) == 2
+    assert json.loads(config.read_text()) == older, "its manifest has the hash of what it was given"
+
+
+@pytest.mark.parametrize("change", [{"option": "of no version"}, {"loss": {"kind": "harmonic", "margin": 0.3}}])
+def test_a_config_that_differs_otherwise_is_refused(fake: Path, change: dict[str, Any]) -> None:
+    assert study(fake, "--seeds", "1") == 0
+    config = fake.parent / "out/drawn/ssdlite/harmonic/1/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+    assert study(fake, "--seeds", "1") == 2
+
+
 def test_a_failed_training_is_told_and_made_anew_only_when_asked(fake: Path) -> None:
     (fake / "out of memory").touch()
     assert study(fake) == 0
