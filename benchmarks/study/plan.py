@@ -44,7 +44,18 @@ ARMS = (
 ARM_SETS = {
     "main": ("baseline", "harmonic"),
     "ablation": ("baseline", "factors", "task-contrasting", "plain-iou", "harmonic"),
-    "variants": ("baseline", "factors", "factors-detached", "harmonic", "detached", "sum", "giou"),
+    "variants": (
+        "baseline",
+        "factors",
+        "factors-detached",
+        "task-contrasting",
+        "scores-contrasting",
+        "harmonic",
+        "detached",
+        "scores-whole",
+        "sum",
+        "giou",
+    ),
 }
 
 

@@ -210,7 +210,9 @@ def test_a_training_from_before_an_option_was_added_is_kept(fake: Path) -> None:
     assert json.loads(config.read_text()) == older, "its manifest has the hash of what it was given"
 
 
-@pytest.mark.parametrize("change", [{"option": "of no version"}, {"loss": {"kind": "harmonic", "margin": 0.3}}])
+@pytest.mark.parametrize(
+    "change", [{"option": "of no version"}, {"loss": {"kind": "harmonic", "margin": 0.3}}]
+)
 def test_a_config_that_differs_otherwise_is_refused(fake: Path, change: dict[str, Any]) -> None:
     assert study(fake, "--seeds", "1") == 0
     config = fake.parent / "out/drawn/ssdlite/harmonic/1/config.json"
