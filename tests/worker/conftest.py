@@ -23,12 +23,12 @@ FAKE_DETECTOR = [sys.executable, "-m", "tests.worker.fake_detector"]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> WorkerSettings:
-    """Quick times, and the fake detector."""
+    """Quick times, and the fake detector. A lease outlives what a loaded machine stands still for."""
     return WorkerSettings(
         data=tmp_path / "data",
         heartbeat_seconds=0.2,
-        lease_seconds=3.0,
-        lease_margin_seconds=1.0,
+        lease_seconds=8.0,
+        lease_margin_seconds=2.0,
         dispatch_seconds=0.5,
         detector_command=FAKE_DETECTOR,
         poll_seconds=0.02,
